@@ -1,0 +1,1 @@
+"""Hold what every layer may use and no service should."""

@@ -1,0 +1,57 @@
+"""Carry request and correlation ids in the OpenTelemetry context, and nowhere else.
+
+The correlation id is W3C baggage (key ``correlation_id``), so it travels on with every outgoing
+HTTP call and message. The request id belongs to one HTTP request and stays in the process.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel
+from opentelemetry.context import Context
+
+CORRELATION_ID_KEY: Final = "correlation_id"
+_REQUEST_ID_KEY: Final = otel.create_key("glam.request_id")
+_VALID_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-/+=@]{0,127}\Z")
+
+
+def is_valid_id(value: str) -> bool:
+    """Tell whether a caller's id is taken over: 1 to 128 characters of ``A-Za-z0-9._:-/+=@``."""
+    return _VALID_ID.match(value) is not None
+
+
+def with_request_id(request_id: str, context: Context | None = None) -> Context:
+    """Return a context that has the request id."""
+    return otel.set_value(_REQUEST_ID_KEY, request_id, context)
+
+
+def with_correlation_id(correlation_id: str, context: Context | None = None) -> Context:
+    """Return a context that has the correlation id as W3C baggage."""
+    return baggage.set_baggage(CORRELATION_ID_KEY, correlation_id, context)
+
+
+def request_id(context: Context | None = None) -> str | None:
+    """Return the id of the HTTP request being handled, if there is one."""
+    value = otel.get_value(_REQUEST_ID_KEY, context)
+    return value if isinstance(value, str) else None
+
+
+def correlation_id(context: Context | None = None) -> str | None:
+    """Return the correlation id of the work being done, if it has one."""
+    value = baggage.get_baggage(CORRELATION_ID_KEY, context)
+    return value if isinstance(value, str) else None
+
+
+def trace_id(context: Context | None = None) -> str | None:
+    """Return the current trace id as 32 hex digits, if there is a current span."""
+    span_context = trace.get_current_span(context).get_span_context()
+    return f"{span_context.trace_id:032x}" if span_context.is_valid else None
+
+
+def span_id(context: Context | None = None) -> str | None:
+    """Return the current span id as 16 hex digits, if there is a current span."""
+    span_context = trace.get_current_span(context).get_span_context()
+    return f"{span_context.span_id:016x}" if span_context.is_valid else None
