@@ -1,0 +1,13 @@
+"""Hold the errors of user profiles."""
+
+from glam_sdk.domains.profile.errors import (
+    ProfileAlreadyExistsError,
+    ProfileCreationFailedError,
+    ProfileNotFoundError,
+)
+
+__all__ = [
+    "ProfileAlreadyExistsError",
+    "ProfileCreationFailedError",
+    "ProfileNotFoundError",
+]
