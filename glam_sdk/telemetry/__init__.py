@@ -1,0 +1,1 @@
+"""Speak OpenTelemetry for every other layer: names, spans, instruments, propagation, logs."""

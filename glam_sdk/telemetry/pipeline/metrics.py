@@ -1,0 +1,189 @@
+"""Read every instrument once, for the Prometheus scrape and the OTLP push alike.
+
+Two readers would make each measurement cost twice. A collection empties the SDK's exemplar
+reservoirs, so the reader remembers the newest exemplar of each bucket: a scrape shows it again,
+and a push sends those that are newer than the push before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.sdk.metrics import Exemplar, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    Metric,
+    MetricExporter,
+    MetricExportResult,
+    MetricReader,
+    MetricsData,
+)
+from opentelemetry.sdk.resources import Resource
+
+_log = logging.getLogger("glam_sdk.telemetry")
+_SeriesKey = tuple[str, frozenset[tuple[str, Any]]]
+
+
+class ExemplarMemory:
+    """Keep the newest exemplar of each bucket of each series."""
+
+    def __init__(self) -> None:
+        self._newest: dict[_SeriesKey, dict[int, Exemplar]] = {}
+
+    def merge(self, data: MetricsData, *, newer_than_ns: int) -> MetricsData:
+        """Take over the exemplars in the data and return it with the remembered ones.
+
+        Args:
+            data: What was collected just now.
+            newer_than_ns: Exemplars up to this moment (Unix time) are left out of the answer.
+        """
+        resources = []
+        for resource in data.resource_metrics:
+            scopes = []
+            for scope in resource.scope_metrics:
+                metrics = [self._metric(metric, newer_than_ns) for metric in scope.metrics]
+                scopes.append(replace(scope, metrics=metrics))
+            resources.append(replace(resource, scope_metrics=scopes))
+        return MetricsData(resource_metrics=resources)
+
+    def _metric(self, metric: Metric, newer_than_ns: int) -> Metric:
+        points: list[Any] = []
+        for point in metric.data.data_points:
+            fresh: Sequence[Exemplar] = getattr(point, "exemplars", ())
+            key = (metric.name, frozenset((point.attributes or {}).items()))
+            if fresh:
+                bounds = point.explicit_bounds if isinstance(point, HistogramDataPoint) else ()
+                known = self._newest.setdefault(key, {})
+                known.update((bisect_left(bounds, e.value), e) for e in fresh)
+            elif key not in self._newest:
+                points.append(point)
+                continue
+            known = self._newest[key]
+            kept = [e for e in known.values() if e.time_unix_nano > newer_than_ns]
+            points.append(replace(point, exemplars=kept))
+        data: Any = metric.data  # the four kinds share the field, their base class does not
+        return replace(metric, data=replace(data, data_points=points))
+
+
+class ScrapeAndPushReader(MetricReader):
+    """Give snapshots to a scrape, and push on an interval where there is an exporter.
+
+    Args:
+        exporter: Where metrics are pushed, or None for scrapes only.
+        interval_s: Seconds between two pushes.
+    """
+
+    def __init__(self, exporter: MetricExporter | None, *, interval_s: float) -> None:
+        super().__init__()
+        self._exporter = exporter
+        self._interval_s = interval_s
+        self._exemplars = ExemplarMemory()
+        self._pushed_until_ns = 0
+        self._collected: MetricsData | None = None
+        self._is_shut_down = False
+        self._start()
+        weak = weakref.WeakMethod(self._start)
+
+        def start_in_child() -> None:
+            if (start := weak()) is not None:
+                start()
+
+        os.register_at_fork(after_in_child=start_in_child)
+
+    def _start(self) -> None:
+        """Make locks and the push thread; again in a forked child, which has neither."""
+        self._collecting = threading.Lock()
+        self._exporting = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._exporter is not None and not self._is_shut_down:
+            self._thread = threading.Thread(
+                target=self._push_for_ever, name="glam-metrics-push", daemon=True
+            )
+            self._thread.start()
+
+    def snapshot(self) -> MetricsData:
+        """Collect now and return cumulative data with the newest exemplars of each bucket."""
+        with self._collecting:
+            return self._exemplars.merge(self._collect_now(), newer_than_ns=0)
+
+    def _collect_now(self) -> MetricsData:
+        self._collected = None
+        self.collect()
+        data: MetricsData | None = self._collected  # filled by _receive_metrics
+        self._collected = None
+        return data if data is not None else MetricsData(resource_metrics=[])
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
+        **_: Any,
+    ) -> None:
+        self._collected = metrics_data
+
+    def _push(self, timeout_s: float) -> bool:
+        if self._exporter is None:
+            return True
+        with self._exporting:
+            with self._collecting:
+                collected_at = time.time_ns()
+                data = self._exemplars.merge(
+                    self._collect_now(), newer_than_ns=self._pushed_until_ns
+                )
+            if not data.resource_metrics:
+                return True
+            token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+            try:
+                result = self._exporter.export(data, timeout_millis=timeout_s * 1000)
+            except Exception:  # noqa: BLE001 - the push thread must live on
+                _log.exception("metrics.push_failed")
+                return False
+            finally:
+                detach(token)
+            if result is MetricExportResult.SUCCESS:
+                self._pushed_until_ns = collected_at
+            return result is MetricExportResult.SUCCESS
+
+    def _push_for_ever(self) -> None:
+        stopping = self._stopping
+        while not stopping.wait(self._interval_s):
+            self._push(self._interval_s)
+        self._push(self._interval_s)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Push what was measured up to now."""
+        return self._push(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Push a last time and end the thread, within the time given."""
+        if self._is_shut_down:
+            return
+        self._is_shut_down = True
+        deadline = time.monotonic() + timeout_millis / 1000
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._exporter is not None:
+            self._exporter.shutdown(timeout_millis=max(0, (deadline - time.monotonic()) * 1000))
+
+
+def build_meter_provider(reader: ScrapeAndPushReader, resource: Resource) -> MeterProvider:
+    """Return a provider with the one reader."""
+    return MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+
+
+def iterate_metrics(data: MetricsData) -> Iterator[Metric]:
+    """Yield every metric of a collection, whatever its scope."""
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            yield from scope.metrics

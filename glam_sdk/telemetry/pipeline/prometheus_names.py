@@ -1,0 +1,105 @@
+"""Translate OpenTelemetry names, units and attributes to Prometheus ones.
+
+Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+_UNITS: Final = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "min": "minutes",
+    "h": "hours",
+    "d": "days",
+    "By": "bytes",
+    "KiBy": "kibibytes",
+    "MiBy": "mebibytes",
+    "GiBy": "gibibytes",
+    "m": "meters",
+    "V": "volts",
+    "A": "amperes",
+    "J": "joules",
+    "W": "watts",
+    "g": "grams",
+    "Cel": "celsius",
+    "Hz": "hertz",
+    "%": "percent",
+}
+_PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+_NOT_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]+")
+_NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]+")
+_ANNOTATION: Final = re.compile(r"\{[^}]*\}")
+
+
+@lru_cache(maxsize=4096)
+def metric_name(name: str, unit: str, kind: str) -> tuple[str, str]:
+    """Return the family's name without ``_total``, and its unit.
+
+    Args:
+        name: OpenTelemetry name, such as ``http.server.request.duration``.
+        unit: UCUM unit; annotations in braces are dropped.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+    """
+    base = _NOT_IN_METRIC.sub("_", name).strip("_")
+    if base[:1].isdigit():
+        base = f"_{base}"
+    if kind == "counter":
+        base = base.removesuffix("_total")
+    word = _unit_word(unit, kind)
+    if word and not base.endswith(f"_{word}"):
+        base = f"{base}_{word}"
+    return base, word
+
+
+def _unit_word(unit: str, kind: str) -> str:
+    unit = _ANNOTATION.sub("", unit).strip()
+    if unit == "1":
+        return "ratio" if kind == "gauge" else ""
+    amount, slash, per = unit.partition("/")
+    word = _UNITS.get(amount, _NOT_IN_LABEL.sub("_", amount).strip("_"))
+    if slash and per:
+        denominator = _PER.get(per, _NOT_IN_LABEL.sub("_", per).strip("_"))
+        word = f"{word}_per_{denominator}" if word else f"per_{denominator}"
+    return word
+
+
+@lru_cache(maxsize=4096)
+def label_name(key: str) -> str:
+    """Return an attribute key as a label name."""
+    name = _NOT_IN_LABEL.sub("_", key) or "_"
+    return f"key_{name}" if name[0].isdigit() else name
+
+
+def labels(attributes: Mapping[str, Any]) -> str:
+    """Render attributes as ``a="1",b="x"``, sorted; keys that become equal share one label."""
+    merged: dict[str, str] = {}
+    for key in sorted(attributes):
+        name, value = label_name(key), _text(attributes[key])
+        merged[name] = f"{merged[name]};{value}" if name in merged else value
+    return ",".join(f'{name}="{escape(value)}"' for name, value in merged.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+def escape(value: str) -> str:
+    """Escape a label value."""
+    if "\\" in value or "\n" in value or '"' in value:
+        return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return value
+
+
+def escape_help(text: str, *, quotes: bool) -> str:
+    """Escape a HELP text; OpenMetrics escapes quotes too."""
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    return text.replace('"', r"\"") if quotes else text

@@ -1,0 +1,118 @@
+"""Configure all three signals at once and hold what has to be stopped again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+from glam_sdk.config import Settings
+from glam_sdk.telemetry import logs, stdlib_logging
+from glam_sdk.telemetry.pipeline import prometheus
+from glam_sdk.telemetry.pipeline.exporters import metric_exporter
+from glam_sdk.telemetry.pipeline.logs import build_logger_provider
+from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader, build_meter_provider
+from glam_sdk.telemetry.pipeline.resource import build_resource
+from glam_sdk.telemetry.pipeline.shutdown import run_within
+from glam_sdk.telemetry.pipeline.traces import build_tracer_provider
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Hold the providers of one service; None where a signal is switched off or somebody else's."""
+
+    settings: Settings
+    resource: Resource
+    reader: ScrapeAndPushReader | None = None
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    logger_provider: LoggerProvider | None = None
+    _stopped: bool = False
+
+    def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """Render all metrics for Prometheus; blocking, so call it off the event loop.
+
+        Args:
+            accept: The scraper's ``Accept`` header; it chooses OpenMetrics or the text format.
+
+        Returns:
+            The body and its content type.
+        """
+        data = self.reader.snapshot() if self.reader is not None else None
+        return prometheus.render(data, self.resource, accept)
+
+    def adopt_logging(self) -> None:
+        """Take over handlers that were set since, such as those of a web server."""
+        stdlib_logging.adopt(self.settings.log.level, self.settings.log.levels)
+
+    def flush(self, timeout_s: float) -> list[str]:
+        """Export what is waiting; returns the signals that were not done in time."""
+        flushes = {name: provider.force_flush for name, provider in self._providers().items()}
+        return run_within(flushes, timeout_s)
+
+    def shutdown(self, timeout_s: float) -> list[str]:
+        """Export what is waiting and stop; returns the signals that were not done in time."""
+        if self._stopped:
+            return []
+        self._stopped = True
+        late = run_within({n: p.shutdown for n, p in self._providers().items()}, timeout_s)
+        logs.pipeline().provider = None
+        return late
+
+    def _providers(self) -> dict[str, TracerProvider | MeterProvider | LoggerProvider]:
+        found = {
+            "traces": self.tracer_provider,
+            "metrics": self.meter_provider,
+            "logs": self.logger_provider,
+        }
+        return {name: provider for name, provider in found.items() if provider is not None}
+
+
+def configure(settings: Settings) -> Pipeline:
+    """Build the providers, make them the global ones and point all logging at our chain.
+
+    A provider that somebody made global before us stays; we then use it and do not stop it.
+    """
+    pipeline = Pipeline(settings=settings, resource=build_resource(settings))
+    if not settings.telemetry.disabled:
+        _build_providers(pipeline)
+    logs.configure(
+        service=str(pipeline.resource.attributes["service.name"]),
+        environment=settings.service.environment,
+        console=_is_console(settings),
+        provider=pipeline.logger_provider,
+    )
+    pipeline.adopt_logging()
+    return pipeline
+
+
+def _build_providers(pipeline: Pipeline) -> None:
+    settings, resource = pipeline.settings, pipeline.resource
+    exporter = metric_exporter(settings)
+    reader = ScrapeAndPushReader(exporter, interval_s=settings.telemetry.metric_export_interval_s)
+    pipeline.reader = reader
+    current_meters = metrics.get_meter_provider()
+    if isinstance(current_meters, MeterProvider):
+        current_meters.add_metric_reader(reader)
+        meters = current_meters
+    else:
+        meters = pipeline.meter_provider = build_meter_provider(reader, resource)
+        metrics.set_meter_provider(meters)
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        pipeline.tracer_provider = build_tracer_provider(settings, resource, meters)
+        trace.set_tracer_provider(pipeline.tracer_provider)
+    if not isinstance(_logs.get_logger_provider(), LoggerProvider):
+        pipeline.logger_provider = build_logger_provider(settings, resource, meters)
+        if pipeline.logger_provider is not None:
+            _logs.set_logger_provider(pipeline.logger_provider)
+
+
+def _is_console(settings: Settings) -> bool:
+    if settings.log.format != "auto":
+        return settings.log.format == "console"
+    return settings.service.environment == "dev" and sys.stdout.isatty()
