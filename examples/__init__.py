@@ -1,0 +1,1 @@
+"""Examples to copy from: one file to start with, a shop of three services, and the demo."""

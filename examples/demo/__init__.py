@@ -1,0 +1,1 @@
+"""Start the example shop as separate processes and look at what it tells of itself."""

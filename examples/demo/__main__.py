@@ -1,0 +1,50 @@
+"""Run the shop, follow one request through it, and say whether all of it was visible."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from examples.demo import report
+from examples.demo.forwarding import forward_to
+from examples.demo.shop import Shop
+from examples.demo.traffic import send_traffic
+from glam_sdk.testing.otlp import OtlpReceiver
+
+
+def main() -> int:
+    """Run the demo; 0 only if trace, log lines and scrape were really there."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
+    keep = parser.parse_args().keep
+    # SIGTERM becomes an exception, so that everything started here is ended here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    collector = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    with (
+        tempfile.TemporaryDirectory(prefix="glam-demo-") as folder,
+        OtlpReceiver(forward=forward_to(collector) if collector else None) as receiver,
+        Shop(Path(folder), receiver.endpoint) as shop,
+    ):
+        print(f"Started {', '.join(shop.names)} on a real NATS server at {shop.nats_url}\n")
+        followed = send_traffic(shop.storefront_url)
+        receiver.wait_for(lambda r: report.is_whole(r.trace(followed)), timeout_s=30)
+        complete = (
+            report.show_trace(receiver, followed),
+            report.show_logs(shop.log_files, followed),
+            report.show_scrape(shop.storefront_url),
+        )
+        report.show_verdict(complete)
+        if collector:
+            print(f"Everything was sent on to {collector} as well.")
+        if keep:
+            print(f"\nStorefront: {shop.storefront_url}/docs   Ctrl-C ends it.")
+            shop.wait_for_interrupt()
+    return 0 if all(complete) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Three services that work together: storefront, orders, notifications."""

@@ -1,0 +1,67 @@
+"""Write one line a request, and one for what fails after the answer was sent."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from glam_sdk.api.exchange import Exchange
+from glam_sdk.config import HttpSettings
+from glam_sdk.telemetry.logs import get_logger
+from glam_sdk.telemetry.stdlib_logging import mark_logged
+
+
+class AccessLog:
+    """Decide whether a request gets its line, and at which level.
+
+    Server errors are ``error`` with the traceback, refused requests ``warning``, the rest ``info``.
+    Only fast and successful requests can be switched off or sampled.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        self._log = get_logger("glam_sdk.access")
+
+    def write(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+        """Log a finished exchange."""
+        level = self._level(exchange)
+        if level is None:
+            return
+        fields = exchange.log_fields(shared)
+        event = "websocket.closed" if exchange.is_websocket else "http.request"
+        if level == "error":
+            if isinstance(exchange.error, Exception):
+                fields["exc_info"] = exchange.error
+                mark_logged(exchange.error)
+            self._log.error(event, **fields)
+        elif level == "warning":
+            self._log.warning(event, **fields)
+        else:
+            self._log.info(event, **fields)
+
+    def late_failure(self, exchange: Exchange, exc: Exception) -> None:
+        """Log what failed after the response was complete, such as a background task."""
+        exchange.span.add_event("glam.background_failure", {"exception.type": type(exc).__name__})
+        self._log.error(
+            "http.background_failed",
+            **{"http.route": exchange.route(), "url.path": exchange.scope["path"]},
+            exc_info=exc,
+        )
+        mark_logged(exc)
+
+    def _level(self, exchange: Exchange) -> str | None:
+        if exchange.failed:
+            return "error"
+        if exchange.excluded:
+            return None
+        if exchange.status is not None and exchange.status >= 400:
+            return "warning"
+        settings = self._settings
+        if settings.access_log == "on" or exchange.duration_s >= settings.slow_request_s:
+            return "info"
+        if settings.access_log == "sampled":
+            # Not a secret: the choice only thins out lines.
+            wanted = random.random() < settings.access_log_sample_ratio  # noqa: S311
+            return "info" if wanted else None
+        return None

@@ -1,0 +1,1 @@
+"""Run a service: init, components, start, drain, stop."""

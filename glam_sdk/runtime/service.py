@@ -1,0 +1,202 @@
+"""Be the running service: its settings, its components, its start and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from glam_sdk.config import Settings
+from glam_sdk.errors import ConfigurationError
+from glam_sdk.lifecycle import Component
+from glam_sdk.runtime.health import check_components
+from glam_sdk.telemetry.logs import get_logger
+from glam_sdk.telemetry.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from sqlalchemy import MetaData
+
+    from glam_sdk.database import Database, UnitOfWork
+    from glam_sdk.events import StreamSpec
+    from glam_sdk.messaging import Publisher
+
+C = TypeVar("C", bound=Component)
+
+
+class Service:
+    """Run the parts of one service; made by :func:`glam_sdk.init`.
+
+    Use it as a lifespan (``install`` does), or as an async context manager in a process without
+    HTTP. Components start in the order they were added and stop in reverse.
+    """
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        self.settings = settings
+        self._pipeline = pipeline
+        self._components: list[Component] = []
+        self._started: list[Component] = []
+        self._users = 0
+        self._starting = asyncio.Lock()
+        self._database: Database | None = None
+        self._publisher: Publisher | None = None
+        self._log = get_logger("glam_sdk.service")
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name!r}, {len(self._started)} components running>"
+
+    @property
+    def name(self) -> str:
+        """The name given to ``init``."""
+        return self.settings.service.name
+
+    def add(self, component: C) -> C:
+        """Let a component start and stop with the service; returns it.
+
+        Raises:
+            ConfigurationError: When the service is running already.
+        """
+        if self._users:
+            raise ConfigurationError(
+                f"Component {component.name!r} was added while {self.name!r} is running. "
+                "Add components before the service starts."
+            )
+        self._components.append(component)
+        return component
+
+    def use_database(self, metadata: MetaData | None = None) -> Database:
+        """Add the database of the settings (SQLite file by default) and return it.
+
+        Args:
+            metadata: Tables created at start when missing, such as ``Base.metadata``.
+        """
+        if self._database is None:
+            from glam_sdk.runtime.assembly import build_database
+
+            self._database = self.add(build_database(self.settings, metadata))
+        return self._database
+
+    def use_messaging(
+        self,
+        *,
+        handlers: Sequence[Callable[..., Any]] = (),
+        streams: Sequence[StreamSpec] = (),
+    ) -> Publisher:
+        """Add NATS JetStream and return the publisher.
+
+        With a database in use, emitted events leave through the outbox and handlers get an inbox
+        and a unit of work.
+
+        Args:
+            handlers: Functions marked with ``@handles``.
+            streams: Streams to create or update at start; those of the handlers' and outbox'
+                subjects are made with default settings when missing.
+        """
+        if self._publisher is None:
+            from glam_sdk.runtime.assembly import build_messaging
+
+            parts = build_messaging(self.settings, self._database, handlers, streams)
+            for component in parts.components:
+                self.add(component)
+            self._publisher = parts.publisher
+        return self._publisher
+
+    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Open a unit of work on the service's database.
+
+        Raises:
+            ConfigurationError: When the service uses no database.
+        """
+        if self._database is None:
+            raise ConfigurationError(
+                f"Service {self.name!r} has no database. Call service.use_database() at start-up."
+            )
+        return self._database.unit_of_work()
+
+    def install(self, app: FastAPI) -> FastAPI:
+        """Put ids, spans, metrics, access log, error envelopes and endpoints into an application.
+
+        Returns:
+            The same application.
+        """
+        from glam_sdk.api.app import install
+
+        return install(app, self)
+
+    def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """Render all metrics for Prometheus: body and content type. Blocking."""
+        return self._pipeline.scrape(accept)
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Check every component: whether the service is ready, and a report."""
+        return await check_components(self._started)
+
+    async def start(self) -> None:
+        """Start all components; a second call only counts.
+
+        When one fails, those already started are stopped again and its error is raised.
+        """
+        async with self._starting:
+            self._users += 1
+            if self._users > 1:
+                return
+            self._pipeline.adopt_logging()
+            try:
+                for component in self._components:
+                    await component.start()
+                    self._started.append(component)
+            except BaseException:
+                await self._stop_components()
+                self._users = 0
+                raise
+            self._log.info("service.started", components=[c.name for c in self._started])
+
+    async def stop(self) -> None:
+        """Stop the components in reverse and export what is waiting, within the deadline."""
+        async with self._starting:
+            if self._users == 0:
+                return
+            self._users -= 1
+            if self._users:
+                return
+            await self._stop_components()
+            self._log.info("service.stopped")
+            # With uvicorn, SIGTERM never runs atexit: here is the last chance to export.
+            timeout_s = self.settings.telemetry.shutdown_timeout_s
+            await asyncio.to_thread(self._pipeline.flush, timeout_s)
+
+    async def _stop_components(self) -> None:
+        while self._started:
+            component = self._started.pop()
+            try:
+                await component.stop()
+            except Exception as exc:  # noqa: BLE001 - the others must be stopped all the same
+                self._log.error("service.stop_failed", component=component.name, exc_info=exc)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
+        """Run the service for as long as an ASGI application runs."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def shutdown(self) -> list[str]:
+        """Export what is waiting and end the telemetry, within the deadline of the settings.
+
+        Returns:
+            The signals that could not be exported in time.
+        """
+        return self._pipeline.shutdown(self.settings.telemetry.shutdown_timeout_s)
