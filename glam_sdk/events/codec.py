@@ -1,0 +1,98 @@
+"""Turn an envelope into the bytes old services read, and any bytes back into an envelope."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from pydantic_core import from_json, to_jsonable_python
+
+from glam_sdk.errors import DomainError
+from glam_sdk.events.envelope import Envelope, format_timestamp
+
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_NAIVE_UTC
+
+
+class MalformedEventError(DomainError):
+    """Say why bytes are not an event, or why an event cannot be written as bytes."""
+
+    code = "MALFORMED_EVENT"
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the JSON body of the message, in the key order old services write.
+
+    Decimals become strings, UUIDs and enums their value, datetimes ISO 8601 (naive ones are taken
+    as UTC); sets become lists. ``correlation_id`` is left out when there is none.
+
+    Raises:
+        MalformedEventError: The payload holds something JSON cannot carry.
+    """
+    body: dict[str, Any] = {"event_id": envelope.event_id, "subject": envelope.subject}
+    if envelope.correlation_id is not None:
+        body["correlation_id"] = envelope.correlation_id
+    body["idempotency_key"] = envelope.idempotency_key
+    body["timestamp"] = format_timestamp(envelope.timestamp)
+    body["metadata"] = envelope.metadata
+    body["payload"] = envelope.payload
+    try:
+        return orjson.dumps(body, default=to_jsonable_python, option=_OPTIONS)
+    except (TypeError, ValueError) as exc:
+        raise MalformedEventError(
+            f"The payload of {envelope.subject} cannot be written as JSON: {exc}."
+        ) from exc
+
+
+def decode(body: bytes) -> Envelope:
+    """Read a message body; keys that are not known are ignored.
+
+    ``event_id``, ``subject``, ``timestamp`` and ``payload`` are required. The correlation id is
+    taken from the top level, else from ``metadata``.
+
+    Raises:
+        MalformedEventError: The bytes are not JSON, or not an event.
+    """
+    try:
+        data = from_json(body)
+    except ValueError as exc:
+        raise MalformedEventError(f"The message is not JSON: {exc}.") from exc
+    if not isinstance(data, dict):
+        raise MalformedEventError("The message is JSON, but not an object.")
+    payload = data.get("payload")
+    if not isinstance(payload, dict):
+        raise MalformedEventError("The event has no payload object.")
+    metadata = data.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    correlation_id = _text(data.get("correlation_id")) or _text(metadata.get("correlation_id"))
+    return Envelope(
+        event_id=_required(data, "event_id"),
+        subject=_required(data, "subject"),
+        timestamp=_timestamp(_required(data, "timestamp")),
+        payload=payload,
+        correlation_id=correlation_id,
+        idempotency_key=_text(data.get("idempotency_key")) or "",
+        metadata=metadata,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _required(data: dict[str, Any], key: str) -> str:
+    value = _text(data.get(key))
+    if value is None:
+        raise MalformedEventError(f"The event has no {key}; it must be a text that is not empty.")
+    return value
+
+
+def _timestamp(value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        format_timestamp(moment)
+    except (ValueError, OverflowError) as exc:
+        raise MalformedEventError(
+            "The event's timestamp is not ISO 8601, such as 2026-01-15T10:30:45.123456+00:00.",
+        ) from exc
+    return moment

@@ -1,0 +1,142 @@
+"""Type events: one class per subject, found again by its subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, Unpack
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError as SchemaError
+
+from glam_sdk import context
+from glam_sdk._internal.ids import new_correlation_id, uuid7
+from glam_sdk.events.codec import MalformedEventError
+from glam_sdk.events.envelope import Envelope
+from glam_sdk.events.subjects import check_subject
+
+
+class Event(BaseModel):
+    """Declare a typed event or command: its fields are the payload.
+
+    ::
+
+        class OrderPlaced(Event, subject="evt.orders.placed", version="1.0.0"):
+            order_id: UUID
+            total: Decimal
+
+    A class without ``subject`` is a base for others and cannot be published. Fields a newer
+    producer added are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_subject: ClassVar[str] = ""
+    event_version: ClassVar[str] = "1.0.0"
+
+    def __init_subclass__(
+        cls, *, subject: str | None = None, version: str | None = None, **kwargs: Unpack[ConfigDict]
+    ) -> None:
+        """Keep the subject and version given in the class statement."""
+        super().__init_subclass__(**kwargs)
+        cls.event_subject = "" if subject is None else check_subject(subject)
+        if version is not None:
+            cls.event_version = version
+
+    @classmethod
+    def from_envelope(cls, envelope: Envelope) -> Self:
+        """Read the payload of an envelope as this class.
+
+        Raises:
+            MalformedEventError: The payload does not fit the class; the message names the fields.
+        """
+        try:
+            return cls.model_validate(envelope.payload)
+        except SchemaError as exc:
+            problems = "; ".join(
+                f"{'.'.join(map(str, error['loc'])) or 'payload'}: {error['msg']}"
+                for error in exc.errors(include_url=False, include_input=False)
+            )
+            raise MalformedEventError(
+                f"The payload of {envelope.subject} does not fit {cls.__name__}: {problems}."
+            ) from exc
+
+
+def envelope_of(
+    event: Event,
+    *,
+    source_service: str,
+    correlation_id: str | None = None,
+    idempotency_key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Envelope:
+    """Wrap a typed event for sending, with a new id and the present moment.
+
+    Args:
+        event: An instance of a class that has a subject.
+        source_service: Name of the service that sends it.
+        correlation_id: By default that of the work being done, else a new one.
+        idempotency_key: The event id by default.
+        metadata: Added to ``source_service`` and ``version``.
+
+    Raises:
+        ValueError: The event's class has no subject.
+    """
+    cls = type(event)
+    if not cls.event_subject:
+        raise ValueError(
+            f"{cls.__name__} has no subject and cannot be published. "
+            f'Declare it as class {cls.__name__}(Event, subject="evt.<domain>.<name>").'
+        )
+    return Envelope(
+        event_id=str(uuid7()),
+        subject=cls.event_subject,
+        timestamp=datetime.now(UTC),
+        payload=event.model_dump(by_alias=True),
+        correlation_id=correlation_id or context.correlation_id() or new_correlation_id(),
+        idempotency_key=idempotency_key or "",
+        metadata={
+            "source_service": source_service,
+            "version": cls.event_version,
+            **(metadata or {}),
+        },
+    )
+
+
+class EventRegistry:
+    """Find event classes by subject.
+
+    Args:
+        events: Classes to begin with.
+    """
+
+    def __init__(self, events: Iterable[type[Event]] = ()) -> None:
+        self._classes: dict[str, type[Event]] = {}
+        for event in events:
+            self.register(event)
+
+    def register(self, event: type[Event]) -> None:
+        """Add a class; adding it again changes nothing.
+
+        Raises:
+            ValueError: The class has no subject, or another class already has it.
+        """
+        subject = event.event_subject
+        if not subject:
+            raise ValueError(f"{event.__name__} has no subject.")
+        known = self._classes.setdefault(subject, event)
+        if known is not event:
+            raise ValueError(
+                f"Subject {subject} belongs to {known.__module__}.{known.__qualname__}; "
+                f"{event.__module__}.{event.__qualname__} cannot have it too."
+            )
+
+    def get(self, subject: str) -> type[Event] | None:
+        """Return the class of a subject, or None when nobody declared it."""
+        return self._classes.get(subject)
+
+    def __iter__(self) -> Iterator[type[Event]]:
+        return iter(self._classes.values())
+
+    def __len__(self) -> int:
+        return len(self._classes)

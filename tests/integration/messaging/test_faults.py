@@ -1,0 +1,210 @@
+"""Losing and regaining servers, streams, consumers and processes, on a real NATS server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from glam_sdk.config import NatsSettings
+from glam_sdk.errors import MessageBusError
+from glam_sdk.events import Event
+from glam_sdk.messaging import (
+    ConsumerPolicy,
+    Delivery,
+    Nats,
+    Publisher,
+    Subscriber,
+    handles,
+)
+from glam_sdk.testing.nats import NatsServer
+
+
+class OrderPlaced(Event, subject="evt.orders.placed"):
+    number: int
+
+
+ORDER = OrderPlaced(number=1)
+
+
+async def test_stop_waits_for_running_handlers_and_hands_back_the_rest(nats, receiving, until):
+    """What was begun is finished and acked; what was only fetched is free for others at once."""
+    gate, entered, done = asyncio.Event(), [], []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        entered.append(delivery.sequence)
+        await gate.wait()
+        done.append(delivery.sequence)
+
+    one_at_a_time = ConsumerPolicy(concurrency=1)
+    subscriber = Subscriber(nats, [bill], service_name="billing", policy=one_at_a_time)
+    await subscriber.start()
+    publisher = Publisher(nats, "orders")
+    for _ in range(3):
+        await publisher.publish(ORDER)
+    await until(lambda: entered)
+    stopping = asyncio.create_task(subscriber.stop())
+    gate.set()
+    await stopping
+    assert entered == done == [1]
+    async with receiving(bill):
+        await until(lambda: len(done) == 3, timeout_s=5)  # Far less than the first's ack_wait.
+    assert sorted(done) == [1, 2, 3]
+
+
+async def test_a_handler_that_outlasts_the_deadline_gives_its_message_back(nats, receiving, until):
+    """It is cancelled, and another process gets the message without waiting for ack_wait."""
+    entered, done = asyncio.Event(), []
+
+    @handles(OrderPlaced, durable="billing")
+    async def hang(event: OrderPlaced) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        done.append(event)
+
+    impatient = ConsumerPolicy(stop_timeout=timedelta(milliseconds=50))
+    async with receiving(hang, policy=impatient):
+        await Publisher(nats, "orders").publish(ORDER)
+        await entered.wait()
+    async with receiving(bill):
+        await until(lambda: done, timeout_s=5)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_restarted_server_loses_no_event(server, nats, receiving, until, end):
+    """Every publish that returned is handled, before, during and after the restart."""
+    handled = Counter()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        handled[event.number] += 1
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        await publisher.publish(OrderPlaced(number=1))
+        await until(lambda: handled[1])
+        getattr(server, end)()
+        waiting = asyncio.create_task(publisher.publish(OrderPlaced(number=2)))
+        await until(lambda: not nats.is_connected)
+        assert not (await nats.check()).healthy
+        server.start()
+        await waiting
+        await publisher.publish(OrderPlaced(number=3))
+        await until(lambda: handled[2] and handled[3])
+    assert handled[2] == handled[3] == 1
+    assert (await nats.check()).healthy
+
+
+async def test_a_deleted_consumer_is_made_again(nats, receiving, until, pulling):
+    """The subscriber goes on by itself and handles what comes afterwards."""
+    seen = set()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        seen.add(event.number)
+
+    async with receiving(bill) as subscriber:
+        await until(pulling(subscriber))
+        await nats.jetstream.delete_consumer("ORDERS", "billing")
+        await Publisher(nats, "orders").publish(OrderPlaced(number=2))
+        await until(lambda: seen == {2})
+
+
+async def test_a_deleted_stream_is_made_again(nats, receiving, until, pulling):
+    """Publisher and subscriber both notice, and neither needs a restart."""
+    seen = set()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        seen.add(event.number)
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill) as subscriber:
+        await publisher.publish(OrderPlaced(number=1))
+        await until(lambda: seen == {1})
+        await until(pulling(subscriber))
+        await nats.jetstream.delete_stream("ORDERS")
+        await publisher.publish(OrderPlaced(number=2))
+        await until(lambda: seen == {1, 2})
+
+
+async def test_a_connection_closed_for_good_is_opened_again(nats, receiving, until):
+    """A client that gave up is replaced, and the subscriber moves to the new one."""
+    seen = set()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        seen.add(event.number)
+
+    async with receiving(bill):
+        given_up = nats.client
+        await given_up.close()
+        await until(lambda: nats.is_connected)
+        assert nats.client is not given_up
+        await Publisher(nats, "orders").publish(OrderPlaced(number=2))
+        await until(lambda: seen == {2})
+
+
+async def test_no_stream_in_time_is_one_retryable_error(server, nats):
+    """A publish without a server ends at its deadline and says what was wrong."""
+    server.stop()
+    try:
+        with pytest.raises(MessageBusError) as caught:
+            await Publisher(nats, "orders").publish(ORDER, timeout=timedelta(milliseconds=300))
+        assert caught.value.retryable is True
+    finally:
+        server.start()
+
+
+async def test_an_unreachable_server_is_one_clear_error():
+    """The error names address and setting, and never the password."""
+    with NatsServer() as gone:
+        address = gone.url.removeprefix("nats://")
+    settings = NatsSettings(servers=(f"nats://u:hunter2@{address}",), connect_timeout_s=0.2)
+    nats = Nats(settings, service_name="orders")
+    with pytest.raises(MessageBusError) as caught:
+        await nats.start()
+    text = str(caught.value)
+    assert address in text
+    assert "NATS_SERVERS" in text
+    assert "hunter2" not in text
+    await nats.stop()
+    with pytest.raises(MessageBusError, match="not started"):
+        _ = nats.client
+
+
+async def test_wrong_credentials_are_one_clear_error():
+    """A server that refuses us is told apart from one that is not there."""
+    with NatsServer(("--user", "glam", "--pass", "secret")) as server:
+        good = NatsSettings(servers=(server.url,), user="glam", password="secret")
+        async with asyncio.timeout(10):
+            nats = Nats(good, service_name="orders")
+            await nats.start()
+            await nats.stop()
+        bad = NatsSettings(
+            servers=(server.url,), user="glam", password="hunter2", connect_timeout_s=0.5
+        )
+        with pytest.raises(MessageBusError, match=r"(?i)authorization") as caught:
+            await Nats(bad, service_name="orders").start()
+        assert "hunter2" not in str(caught.value)
+        assert "NATS_PASSWORD" in str(caught.value)
+
+
+async def test_stop_is_safe_at_any_time(server):
+    """Stopping what never started, and stopping twice, does nothing."""
+    nats = Nats(NatsSettings(servers=(server.url,)), service_name="orders")
+    subscriber = Subscriber(nats, [], service_name="orders")
+    await subscriber.stop()
+    await nats.stop()
+    await nats.start()
+    await subscriber.start()
+    await subscriber.stop()
+    await subscriber.stop()
+    await nats.stop()
+    await nats.stop()

@@ -1,0 +1,125 @@
+"""Rules of typed events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from opentelemetry import context as otel
+
+from glam_sdk import context
+from glam_sdk.events import (
+    Envelope,
+    Event,
+    EventRegistry,
+    MalformedEventError,
+    answer_metadata,
+    decode,
+    encode,
+    envelope_of,
+)
+
+
+class OrderPlaced(Event, subject="evt.orders.placed", version="1.2.0"):
+    order_id: UUID
+    total: Decimal
+    at: datetime
+
+
+class OrderClosed(Event, subject="evt.orders.closed"):
+    order_id: UUID
+
+
+PLACED = OrderPlaced(order_id=UUID(int=7), total=Decimal("9.90"), at=datetime.now(UTC))
+
+
+def test_a_typed_event_survives_the_wire():
+    """What was sent comes back equal, through bytes."""
+    envelope = decode(encode(envelope_of(PLACED, source_service="orders")))
+    assert OrderPlaced.from_envelope(envelope) == PLACED
+
+
+def test_an_envelope_names_its_source_and_version():
+    """Metadata, ids and the default idempotency key are filled in."""
+    envelope = envelope_of(PLACED, source_service="orders", metadata={"tenant": "m1"})
+    assert dict(envelope.metadata) == {
+        "source_service": "orders",
+        "version": "1.2.0",
+        "tenant": "m1",
+    }
+    assert UUID(envelope.event_id).version == 7
+    assert envelope.idempotency_key == envelope.event_id
+    assert envelope.correlation_id
+
+
+def test_the_correlation_id_of_the_work_being_done_is_used():
+    """An event raised while handling a request carries the request's correlation id."""
+    token = otel.attach(context.with_correlation_id("corr-9"))
+    try:
+        assert envelope_of(PLACED, source_service="orders").correlation_id == "corr-9"
+    finally:
+        otel.detach(token)
+
+
+def test_fields_of_a_newer_producer_are_ignored():
+    """An added field does not break a consumer."""
+    envelope = Envelope(
+        "e", "evt.orders.closed", datetime.now(UTC), {"order_id": str(UUID(int=1)), "new": 1}
+    )
+    assert OrderClosed.from_envelope(envelope).order_id == UUID(int=1)
+
+
+def test_a_payload_that_does_not_fit_names_the_fields_and_not_the_values():
+    """The error says what is wrong without repeating the data."""
+    envelope = Envelope("e", "evt.orders.closed", datetime.now(UTC), {"order_id": "secret-value"})
+    with pytest.raises(MalformedEventError, match="order_id") as caught:
+        OrderClosed.from_envelope(envelope)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_an_event_is_immutable():
+    """A handler cannot change the event another one sees."""
+    with pytest.raises(ValueError, match="frozen"):
+        PLACED.total = Decimal(0)
+
+
+def test_an_event_without_subject_cannot_be_published():
+    """A base class says how to declare a subject."""
+
+    class Base(OrderClosed):
+        pass
+
+    with pytest.raises(ValueError, match="Base has no subject"):
+        envelope_of(Base(order_id=UUID(int=1)), source_service="orders")
+
+
+def test_a_malformed_subject_fails_at_the_class():
+    """A typing error in a subject is found when the module is imported."""
+    with pytest.raises(ValueError, match="is not a subject"):
+        type(Event)("Wrong", (Event,), {"__module__": __name__}, subject="orders.placed")
+
+
+def test_an_answer_names_what_triggered_it():
+    """The answering event's metadata points to the event answered and its source."""
+    asked = envelope_of(PLACED, source_service="orders")
+    assert answer_metadata(asked) == {"triggered_by": asked.event_id, "original_source": "orders"}
+
+
+def test_a_registry_finds_classes_by_subject():
+    """Each subject has one class; registering it twice changes nothing."""
+    registry = EventRegistry([OrderPlaced, OrderClosed, OrderPlaced])
+    assert registry.get("evt.orders.placed") is OrderPlaced
+    assert registry.get("evt.orders.unknown") is None
+    assert list(registry) == [OrderPlaced, OrderClosed]
+
+
+def test_a_subject_belongs_to_one_class():
+    """Two classes for one subject are refused, both named."""
+
+    class Twin(Event, subject="evt.orders.closed"):
+        pass
+
+    with pytest.raises(ValueError, match=r"OrderClosed.*Twin"):
+        EventRegistry([OrderClosed, Twin])
