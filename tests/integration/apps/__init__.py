@@ -1,0 +1,1 @@
+"""Small services that the integration tests run as processes."""

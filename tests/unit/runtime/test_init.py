@@ -1,0 +1,155 @@
+"""``init``: idempotent, clear when misused, honest about its environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from opentelemetry import metrics, trace
+
+import glam_sdk
+from glam_sdk.errors import ConfigurationError
+from glam_sdk.testing import CapturedTelemetry, capture_telemetry
+
+HEAVY = ("fastapi", "starlette", "sqlalchemy", "nats", "httpx", "opentelemetry.sdk", "pydantic")
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter; OTEL_* of this process do not reach it."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PYTEST"))}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, **environment},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_importing_the_package_imports_no_framework() -> None:
+    """``import glam_sdk`` stays cheap: frameworks and the SDK come with their first use."""
+    code = f"import sys, glam_sdk; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert run_python(code).stdout.strip() == "[]"
+
+
+def test_every_name_of_the_front_door_can_be_imported() -> None:
+    """What ``__all__`` promises is there."""
+    assert {name: getattr(glam_sdk, name) is not None for name in glam_sdk.__all__}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """The lazy door refuses like any module."""
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = glam_sdk.nonsense  # type: ignore[attr-defined]
+
+
+def test_a_second_init_with_the_same_name_returns_the_same_service(
+    telemetry: CapturedTelemetry,
+) -> None:
+    """``init`` is idempotent."""
+    assert glam_sdk.init("test") is telemetry.service
+
+
+def test_a_second_init_with_another_name_is_refused(telemetry: CapturedTelemetry) -> None:
+    """One process is one service; the error says both names and what to do."""
+    with pytest.raises(ConfigurationError, match=r"already runs as 'test'.*init\('other'\)"):
+        glam_sdk.init("other")
+
+
+def test_install_works_before_and_after_the_application_has_routes(
+    telemetry: CapturedTelemetry,
+) -> None:
+    """The order of ``FastAPI()``, routes and ``install`` does not matter; twice is once."""
+    app = FastAPI()
+    assert telemetry.service.install(app) is app
+    before = len(app.routes)
+    telemetry.service.install(app)
+    assert len(app.routes) == before
+
+
+def test_the_environment_beats_code_in_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ``init``'s arguments."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-env")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.version=9.9,team=a%20b")
+    with capture_telemetry("code", overrides={"service": {"version": "1.0"}}) as captured:
+        with glam_sdk.span("work"):
+            pass
+        attributes = captured.span("work").resource.attributes
+    assert attributes["service.name"] == "from-env"
+    assert attributes["service.version"] == "9.9"
+    assert attributes["team"] == "a b"
+
+
+def test_the_resource_says_what_runs_where(telemetry: CapturedTelemetry) -> None:
+    """Name, version, instance, environment and distro are on every span."""
+    with glam_sdk.span("work"):
+        pass
+    attributes = telemetry.span("work").resource.attributes
+    assert attributes["service.name"] == "test"
+    assert attributes["deployment.environment.name"] == "dev"
+    assert attributes["telemetry.distro.name"] == "glam_sdk"
+    assert attributes["telemetry.distro.version"] == glam_sdk.__version__
+    assert len(str(attributes["service.instance.id"])) == 36
+
+
+def test_a_disabled_sdk_records_nothing_and_still_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_SDK_DISABLED=true: no spans, no providers; log lines and the scrape go on."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with capture_telemetry("quiet") as captured:
+        with glam_sdk.span("work"):
+            glam_sdk.get_logger("app").info("work.done")
+        assert captured.spans == ()
+        assert type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.trace")
+        assert type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
+        assert captured.logs("work.done")
+        assert "target_info" in captured.scrape()
+
+
+def test_without_an_endpoint_nothing_is_sent_and_nothing_complains() -> None:
+    """No endpoint configured: no exporter threads, no connection attempts, no log lines."""
+    code = """
+import logging, threading, glam_sdk
+glam_sdk.init("quiet")
+with glam_sdk.span("work"): pass
+print(sorted(t.name for t in threading.enumerate()))
+print(glam_sdk.shutdown())
+"""
+    done = run_python(code)
+    assert done.stdout.splitlines() == ["['MainThread']", "[]"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("ORDERS_DATABASE__POOL_SIZE", "many", "pool_size"),
+        ("GLAM_LOG__LEVLE", "INFO", "GLAM_LOG__LEVLE"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318:x", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("ORDERS_DB_URL", "postgres//user:hunter2@db/orders", "ORDERS_DB_URL"),
+        ("OTEL_TRACES_EXPORTER", "jaeger", "OTEL_TRACES_EXPORTER"),
+    ],
+)
+def test_a_bad_setting_ends_the_process_with_one_clear_message(
+    variable: str, value: str, named: str
+) -> None:
+    """Non-zero exit, the variable's name, no traceback, never the password."""
+    done = run_python("import glam_sdk; glam_sdk.init('orders')", **{variable: value})
+    assert done.returncode != 0
+    assert variable in done.stderr
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_after_shutdown_another_service_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``shutdown`` empties the process-wide slot."""
+    with capture_telemetry("first"):
+        glam_sdk.shutdown()
+        with capture_telemetry("second") as captured:
+            assert captured.service.name == "second"
