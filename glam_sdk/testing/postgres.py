@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import tempfile
 import warnings
@@ -52,9 +53,11 @@ class PostgresServer:
         self._server = pgserver.get_server(
             Path(self._directory.name) / "data", cleanup_mode="delete"
         )
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """Stop the server and delete its data; safe when it does not run."""
+        atexit.unregister(self.stop)
         server, self._server = self._server, None
         directory, self._directory = self._directory, None
         if server is not None:

@@ -1,0 +1,60 @@
+"""Add the columns most models share: timestamps, soft deletion, the merchant they belong to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, Index, String, Table, Uuid, event, false, func
+from sqlalchemy.orm import Mapped, Mapper, mapped_column
+
+from glam_sdk.database.types import UtcDateTime, utcnow
+
+
+class TimestampedMixin:
+    """Record when a row was made and last changed.
+
+    ``updated_at`` is set by every UPDATE that SQLAlchemy sends, bulk updates included; an explicit
+    value wins.
+    """
+
+    created_at: Mapped[datetime] = mapped_column(
+        UtcDateTime(), default=utcnow, server_default=func.now(), index=True
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        UtcDateTime(), default=utcnow, onupdate=utcnow, server_default=func.now()
+    )
+
+
+class SoftDeleteMixin:
+    """Keep deleted rows: they are marked, and the repository leaves them out."""
+
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime(), default=None)
+    is_deleted: Mapped[bool] = mapped_column(
+        Boolean(), default=False, server_default=false(), index=True
+    )
+
+    def mark_deleted(self, at: datetime | None = None) -> None:
+        """Mark the row as deleted, now unless told when; a row marked before keeps its moment."""
+        if not self.is_deleted:
+            self.is_deleted = True
+            self.deleted_at = at or utcnow()
+
+
+class MerchantMixin:
+    """Say whose a row is; ``(merchant_id, merchant_domain)`` has an index of its own."""
+
+    merchant_id: Mapped[UUID] = mapped_column(Uuid(), index=True)
+    merchant_domain: Mapped[str] = mapped_column(String(255), index=True)
+
+
+@event.listens_for(MerchantMixin, "after_mapper_constructed", propagate=True)
+def _add_joint_index(mapper: Mapper[Any], _: type[Any]) -> None:
+    # Not in __table_args__: a model that sets its own would silently lose the index.
+    table = mapper.local_table
+    if not isinstance(table, Table) or "merchant_id" not in table.c:
+        return
+    name = f"ix_{table.name}_merchant_id_merchant_domain"
+    if name not in {index.name for index in table.indexes}:
+        Index(name, table.c.merchant_id, table.c.merchant_domain)

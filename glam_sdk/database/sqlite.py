@@ -1,0 +1,78 @@
+"""Make SQLite keep its promises: real transactions, foreign keys, readers beside a writer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+BEGIN: Final = "glam_sqlite_begin"
+"""Execution option with the statement that begins a transaction; plain ``BEGIN`` by default.
+
+``BEGIN IMMEDIATE`` takes the write lock at once and waits for it. A transaction that reads first
+and then writes can't wait: SQLite fails it as soon as somebody else has written in between.
+"""
+
+_BUSY_TIMEOUT_S: Final = 5.0
+
+
+def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of ``create_engine`` for a SQLite database.
+
+    Args:
+        url: Of the database.
+        pool_options: As the settings have them.
+    """
+    options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT_S}, **pool_options}
+    options["pool_pre_ping"] = False  # the connection is a file handle; it does not go stale
+    options["poolclass"] = AsyncAdaptedQueuePool
+    if is_in_memory(url):
+        # The database lives in one connection: units of work take turns on it.
+        options |= {"pool_size": 1, "max_overflow": 0, "pool_recycle": -1}
+    return options
+
+
+def is_in_memory(url: URL) -> bool:
+    """Tell whether the database vanishes with its connection."""
+    return url.database in (None, "", ":memory:")
+
+
+async def _abandon(connection: aiosqlite.Connection) -> None:
+    await connection.interrupt()
+    await asyncio.shield(connection.rollback())
+
+
+def prepare(engine: Engine) -> None:
+    """Set up each new connection, and begin transactions where SQLAlchemy says so.
+
+    Python's sqlite3 begins a transaction only before INSERT, UPDATE and DELETE, so reads would not
+    repeat and savepoints would not be rolled back with what surrounds them.
+    """
+
+    def set_up(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+    def give_up(connection: Any, _record: object, _error: object) -> None:
+        # A cancelled statement would go on in its thread, and closing its connection leaves the
+        # transaction open, write lock and all, until the last reference to its cursor is gone.
+        with suppress(exc.MissingGreenlet, sqlite3.Error, ValueError):
+            connection.run_async(_abandon)
+
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "invalidate", give_up)
+    event.listen(engine, "begin", begin)
