@@ -9,10 +9,11 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import log_exporters
+from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
 def build_logger_provider(
-    settings: Settings, resource: Resource, meter_provider: MeterProvider
+    settings: Settings, resource: Resource, meter_provider: MeterProvider, watch: ExportWatch
 ) -> LoggerProvider | None:
     """Return a provider that exports in batches, or None where log records are not exported."""
     exporters = log_exporters(settings)
@@ -22,5 +23,5 @@ def build_logger_provider(
         resource=resource, shutdown_on_exit=False, meter_provider=meter_provider
     )
     for exporter in exporters:
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        provider.add_log_record_processor(BatchLogRecordProcessor(watch.over("logs", exporter)))
     return provider

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from glam_sdk.config import Settings
+from glam_sdk.lifecycle import Check
 from glam_sdk.telemetry import logs, stdlib_logging
 from glam_sdk.telemetry.pipeline import prometheus
 from glam_sdk.telemetry.pipeline.exporters import metric_exporter
@@ -20,6 +21,7 @@ from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader, build_meter
 from glam_sdk.telemetry.pipeline.resource import build_resource
 from glam_sdk.telemetry.pipeline.shutdown import run_within
 from glam_sdk.telemetry.pipeline.traces import build_tracer_provider
+from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Pipeline:
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
+    watch: ExportWatch = field(default_factory=ExportWatch)
     _stopped: bool = False
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
@@ -45,6 +48,17 @@ class Pipeline:
         """
         data = self.reader.snapshot() if self.reader is not None else None
         return prometheus.render(data, self.resource, accept)
+
+    async def check(self) -> Check:
+        """Look whether exports succeed; a dead collector degrades a service, it never stops it."""
+        failing = self.watch.failing()
+        detail = f"Exports of {', '.join(failing)} fail." if failing else ""
+        counts = {
+            f"{signal}_{what}": getattr(record, what)
+            for signal, record in self.watch.records.items()
+            for what in ("succeeded", "failed")
+        }
+        return Check(healthy=not failing, detail=detail, critical=False, data=counts)
 
     def adopt_logging(self) -> None:
         """Take over handlers that were set since, such as those of a web server."""
@@ -94,6 +108,8 @@ def configure(settings: Settings) -> Pipeline:
 def _build_providers(pipeline: Pipeline) -> None:
     settings, resource = pipeline.settings, pipeline.resource
     exporter = metric_exporter(settings)
+    if exporter is not None:
+        exporter = pipeline.watch.over("metrics", exporter)
     reader = ScrapeAndPushReader(exporter, interval_s=settings.telemetry.metric_export_interval_s)
     pipeline.reader = reader
     current_meters = metrics.get_meter_provider()
@@ -104,10 +120,10 @@ def _build_providers(pipeline: Pipeline) -> None:
         meters = pipeline.meter_provider = build_meter_provider(reader, resource)
         metrics.set_meter_provider(meters)
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        pipeline.tracer_provider = build_tracer_provider(settings, resource, meters)
+        pipeline.tracer_provider = build_tracer_provider(settings, resource, meters, pipeline.watch)
         trace.set_tracer_provider(pipeline.tracer_provider)
     if not isinstance(_logs.get_logger_provider(), LoggerProvider):
-        pipeline.logger_provider = build_logger_provider(settings, resource, meters)
+        pipeline.logger_provider = build_logger_provider(settings, resource, meters, pipeline.watch)
         if pipeline.logger_provider is not None:
             _logs.set_logger_provider(pipeline.logger_provider)
 

@@ -13,17 +13,19 @@ from opentelemetry.sdk.trace.export import (
 
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import span_exporters
+from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
 def build_tracer_provider(
-    settings: Settings, resource: Resource, meter_provider: MeterProvider
+    settings: Settings, resource: Resource, meter_provider: MeterProvider, watch: ExportWatch
 ) -> TracerProvider:
     """Return a provider that exports in batches; without an exporter spans still make ids."""
     provider = TracerProvider(
         resource=resource, shutdown_on_exit=False, meter_provider=meter_provider
     )
     for exporter in span_exporters(settings):
-        batched = not isinstance(exporter, ConsoleSpanExporter)
-        processor = BatchSpanProcessor(exporter) if batched else SimpleSpanProcessor(exporter)
-        provider.add_span_processor(processor)
+        if isinstance(exporter, ConsoleSpanExporter):
+            provider.add_span_processor(SimpleSpanProcessor(exporter))
+        else:
+            provider.add_span_processor(BatchSpanProcessor(watch.over("traces", exporter)))
     return provider
