@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python[ ]*(?P<flags>[^\n]*)\n(?P<code>.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"^```python[ ]*(?P<flags>[^\n]*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def runnable(page: Path) -> str:

@@ -24,7 +24,7 @@ def success_response(data: T) -> ApiResponse[T]:
 
 def paginated_response(
     items: Sequence[T], *, request: Request, page: int, limit: int, total: int
-) -> ApiResponse[Sequence[T]]:
+) -> ApiResponse[list[T]]:
     """Return a page of a list, with ``pagination`` and ``links``.
 
     Args:
@@ -36,7 +36,7 @@ def paginated_response(
     """
     pagination = Pagination.of(page=page, limit=limit, total=total)
     return ApiResponse(
-        data=items,
+        data=list(items),
         meta=Meta.current(),
         pagination=pagination,
         links=page_links(request, pagination),

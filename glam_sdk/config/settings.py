@@ -80,6 +80,8 @@ class HttpSettings(Section):
     """Share of fast successful requests that a `sampled` access log keeps."""
     slow_request_s: _Seconds = 1.0
     """Seconds from which a request counts as slow."""
+    drain_delay_s: Annotated[float, Field(ge=0, le=300)] = 0.0
+    """Seconds between SIGTERM, when readiness begins to fail, and the server's stop."""
 
     @field_validator("metrics_path")
     @classmethod

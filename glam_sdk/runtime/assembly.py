@@ -29,9 +29,7 @@ def build_database(settings: Settings, metadata: MetaData | None) -> Database:
     """Return the database of the settings."""
     from glam_sdk.database import Database
 
-    return Database(
-        settings.database, service_name=settings.service.name, metadata=metadata
-    )
+    return Database(settings.database, service_name=settings.service.name, metadata=metadata)
 
 
 def build_messaging(

@@ -7,8 +7,28 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from glam_sdk.lifecycle import Check, Component
+from glam_sdk.telemetry.pipeline import Pipeline
 
 CHECK_TIMEOUT_S: Final = 2.0
+
+
+class Exports:
+    """Be the component that reports on the exporters; it starts and stops with the telemetry."""
+
+    name: Final = "exports"
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def start(self) -> None:
+        """Do nothing: exporters run from ``init`` on."""
+
+    async def check(self) -> Check:
+        """Look whether exports succeed."""
+        return await self._pipeline.check()
+
+    async def stop(self) -> None:
+        """Do nothing: exporters outlive the components, whose last spans they send."""
 
 
 async def check_components(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from glam_sdk.config import Settings
 from glam_sdk.errors import ConfigurationError
 from glam_sdk.lifecycle import Component
-from glam_sdk.runtime.health import check_components
+from glam_sdk.runtime.drain import Drain
+from glam_sdk.runtime.health import Exports, check_components
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.pipeline import Pipeline
 
@@ -42,6 +43,7 @@ class Service:
         self._starting = asyncio.Lock()
         self._database: Database | None = None
         self._publisher: Publisher | None = None
+        self._drain = Drain(settings.http.drain_delay_s)
         self._log = get_logger("glam_sdk.service")
 
     def __repr__(self) -> str:
@@ -131,7 +133,14 @@ class Service:
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Check every component: whether the service is ready, and a report."""
-        return await check_components(self._started)
+        ready, report = await check_components([*self._started, Exports(self._pipeline)])
+        if self._drain.has_begun:
+            return False, {**report, "status": "draining"}
+        return ready, report
+
+    def drain(self) -> None:
+        """Make readiness fail from now on, while requests are still answered."""
+        self._drain.begin()
 
     async def start(self) -> None:
         """Start all components; a second call only counts.
@@ -143,6 +152,7 @@ class Service:
             if self._users > 1:
                 return
             self._pipeline.adopt_logging()
+            self._drain.watch_sigterm()
             try:
                 for component in self._components:
                     await component.start()
@@ -161,7 +171,9 @@ class Service:
             self._users -= 1
             if self._users:
                 return
+            self.drain()
             await self._stop_components()
+            self._drain.reset()
             self._log.info("service.stopped")
             # With uvicorn, SIGTERM never runs atexit: here is the last chance to export.
             timeout_s = self.settings.telemetry.shutdown_timeout_s

@@ -136,7 +136,7 @@ def grpc_collector(receiver: OtlpReceiver) -> Iterator[str]:
 
     def service(base: type[Any], path: str, answer: type[Any]) -> Any:
         class Service(base):
-            def Export(self, request: Any, context: Any) -> Any:
+            def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
                 receiver.take(path, request.SerializeToString())
                 return answer()
 

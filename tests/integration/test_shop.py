@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class Followed:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Followed:
     """Run the shop, send the demo's traffic, and stop it."""
     folder = tmp_path_factory.mktemp("shop")
     with OtlpReceiver() as receiver, Shop(folder, receiver.endpoint) as running:
@@ -46,7 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
         assert receiver.wait_for(lambda r: is_whole(r.trace(followed)), timeout_s=30)
         scrapes = {accept: scrape(running.storefront_url, accept) for accept in (TEXT, OPENMETRICS)}
         files = running.log_files
-    yield Followed(
+    return Followed(
         followed,
         receiver.trace(followed),
         list(receiver.spans),
