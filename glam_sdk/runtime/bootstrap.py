@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from glam_sdk.config import export_otel_variables, load_settings, notes
+from glam_sdk.config import Settings, export_otel_variables, load_settings, notes
 from glam_sdk.errors import ConfigurationError, GlamBaseError
 from glam_sdk.runtime import state
 from glam_sdk.runtime.service import Service
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.pipeline import configure
+from glam_sdk.telemetry.pipeline import Pipeline, configure
 
 
 def init(
@@ -56,13 +56,38 @@ def init(
         except ConfigurationError:
             _print_our_errors_plainly()
             raise
-        export_otel_variables(settings)
-        service = Service(settings, configure(settings))
+        service = Service(settings, _pipeline_for(settings))
         for note in notes(settings):
             get_logger("glam_sdk.config").warning("config.note", note=note)
         state.set_current(service)
         atexit.register(shutdown)
         return service
+
+
+def prepare() -> None:
+    """Build the pipeline before the application is loaded; a later ``init`` takes it over.
+
+    Without ``OTEL_SERVICE_NAME`` the service is ``unknown_service``, as the specification says.
+    """
+    with state.lock:
+        if state.current() is not None or state.prepared() is not None:
+            return
+        settings = load_settings("unknown_service")
+        if settings.telemetry.otel_service_name:
+            settings = load_settings(settings.telemetry.otel_service_name)
+        export_otel_variables(settings)
+        state.set_prepared(configure(settings))
+        atexit.register(shutdown)
+
+
+def _pipeline_for(settings: Settings) -> Pipeline:
+    export_otel_variables(settings)
+    pipeline = state.prepared()
+    if pipeline is None:
+        return configure(settings)
+    state.set_prepared(None)
+    pipeline.take_over(settings)
+    return pipeline
 
 
 def shutdown() -> list[str]:
@@ -72,10 +97,15 @@ def shutdown() -> list[str]:
         The signals that could not be exported in time; empty when all went out or nothing ran.
     """
     with state.lock:
-        service = state.current()
+        service, pipeline = state.current(), state.prepared()
         state.set_current(None)
+        state.set_prepared(None)
     atexit.unregister(shutdown)
-    return service.shutdown() if service is not None else []
+    if service is not None:
+        return service.shutdown()
+    if pipeline is not None:
+        return pipeline.shutdown(pipeline.settings.telemetry.shutdown_timeout_s)
+    return []
 
 
 def _with_arguments(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glam_sdk.runtime.service import Service
+    from glam_sdk.telemetry.pipeline import Pipeline
 
 lock = threading.RLock()
 _current: Service | None = None
+_prepared: Pipeline | None = None
 
 
 def current() -> Service | None:
@@ -21,3 +23,14 @@ def set_current(service: Service | None) -> None:
     """Fill or empty the slot; hold ``lock`` while doing so."""
     global _current  # noqa: PLW0603 - this is the one slot
     _current = service
+
+
+def prepared() -> Pipeline | None:
+    """Return the telemetry that a launcher built before the service, if nobody took it yet."""
+    return _prepared
+
+
+def set_prepared(pipeline: Pipeline | None) -> None:
+    """Leave a pipeline for ``init``, or take it away; hold ``lock`` while doing so."""
+    global _prepared  # noqa: PLW0603 - the slot's first half: the service without its name
+    _prepared = pipeline

@@ -60,6 +60,18 @@ class Pipeline:
         }
         return Check(healthy=not failing, detail=detail, critical=False, data=counts)
 
+    def take_over(self, settings: Settings) -> None:
+        """Log by these settings from now on; providers and resource stay as they were built."""
+        self.settings = settings
+        name = settings.telemetry.otel_service_name or settings.service.name
+        logs.configure(
+            service=name,
+            environment=settings.service.environment,
+            console=_is_console(settings),
+            provider=self.logger_provider,
+        )
+        self.adopt_logging()
+
     def adopt_logging(self) -> None:
         """Take over handlers that were set since, such as those of a web server."""
         stdlib_logging.adopt(self.settings.log.level, self.settings.log.levels)
@@ -95,13 +107,7 @@ def configure(settings: Settings) -> Pipeline:
     pipeline = Pipeline(settings=settings, resource=build_resource(settings))
     if not settings.telemetry.disabled:
         _build_providers(pipeline)
-    logs.configure(
-        service=str(pipeline.resource.attributes["service.name"]),
-        environment=settings.service.environment,
-        console=_is_console(settings),
-        provider=pipeline.logger_provider,
-    )
-    pipeline.adopt_logging()
+    pipeline.take_over(settings)
     return pipeline
 
 
