@@ -9,7 +9,7 @@ from glam_sdk._internal.lazy import lazy_exports
 if TYPE_CHECKING:
     from glam_sdk.runtime.bootstrap import init, shutdown
     from glam_sdk.runtime.service import Service
-    from glam_sdk.runtime.setup_middleware import setup_middleware
+    from glam_sdk.runtime.old_startup import setup_middleware
 
 __all__ = ["Service", "init", "setup_middleware", "shutdown"]
 
@@ -18,7 +18,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "Service": "glam_sdk.runtime.service",
         "init": "glam_sdk.runtime.bootstrap",
-        "setup_middleware": "glam_sdk.runtime.setup_middleware",
+        "setup_middleware": "glam_sdk.runtime.old_startup",
         "shutdown": "glam_sdk.runtime.bootstrap",
     },
 )
