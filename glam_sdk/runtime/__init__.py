@@ -8,8 +8,8 @@ from glam_sdk._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from glam_sdk.runtime.bootstrap import init, shutdown
-    from glam_sdk.runtime.service import Service
     from glam_sdk.runtime.old_startup import setup_middleware
+    from glam_sdk.runtime.service import Service
 
 __all__ = ["Service", "init", "setup_middleware", "shutdown"]
 
