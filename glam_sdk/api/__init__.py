@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 from glam_sdk._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from glam_sdk.api.database import (
+        DatabaseHealth,
+        DBSessionDep,
+        get_database_health,
+        get_database_manager,
+        get_db_session,
+        set_database_manager,
+    )
     from glam_sdk.api.dependencies import (
         ClientIpDep,
         CorrelationIdDep,
@@ -31,6 +39,8 @@ _MODULES = {
     "ApiResponse": "envelope",
     "ClientIpDep": "dependencies",
     "CorrelationIdDep": "dependencies",
+    "DBSessionDep": "database",
+    "DatabaseHealth": "database",
     "ErrorDetail": "envelope",
     "Links": "envelope",
     "Meta": "envelope",
@@ -45,7 +55,11 @@ _MODULES = {
     "create_health_router": "health",
     "create_response": "responses",
     "error_response": "responses",
+    "get_database_health": "database",
+    "get_database_manager": "database",
+    "get_db_session": "database",
     "paginated_response": "responses",
+    "set_database_manager": "database",
     "success_response": "responses",
 }
 
@@ -53,6 +67,8 @@ __all__ = [
     "ApiResponse",
     "ClientIpDep",
     "CorrelationIdDep",
+    "DBSessionDep",
+    "DatabaseHealth",
     "ErrorDetail",
     "Links",
     "Meta",
@@ -67,7 +83,11 @@ __all__ = [
     "create_health_router",
     "create_response",
     "error_response",
+    "get_database_health",
+    "get_database_manager",
+    "get_db_session",
     "paginated_response",
+    "set_database_manager",
     "success_response",
 ]
 

@@ -9,14 +9,14 @@ from typing import Any
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.stdlib_logging import mark_logged
 
 
 class AccessLog:
     """Decide whether a request gets its line, and at which level.
 
-    Server errors are ``error`` with the traceback, refused requests ``warning``, the rest ``info``.
-    Only fast and successful requests can be switched off or sampled.
+    Server errors are ``error`` with the traceback; refused requests and callers that left are
+    ``warning``; the rest is ``info``. Only fast and successful requests can be switched off or
+    sampled.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
@@ -33,7 +33,6 @@ class AccessLog:
         if level == "error":
             if isinstance(exchange.error, Exception):
                 fields["exc_info"] = exchange.error
-                mark_logged(exchange.error)
             self._log.error(event, **fields)
         elif level == "warning":
             self._log.warning(event, **fields)
@@ -42,18 +41,15 @@ class AccessLog:
 
     def late_failure(self, exchange: Exchange, exc: Exception) -> None:
         """Log what failed after the response was complete, such as a background task."""
-        exchange.span.add_event("glam.background_failure", {"exception.type": type(exc).__name__})
-        self._log.error(
-            "http.background_failed",
-            **{"http.route": exchange.route(), "url.path": exchange.scope["path"]},
-            exc_info=exc,
-        )
-        mark_logged(exc)
+        fields = exchange.log_fields(exchange.outcome())
+        self._log.error("http.background_failed", **fields, exc_info=exc)
 
     def _level(self, exchange: Exchange) -> str | None:
-        if exchange.failed:
-            return "error"
-        if exchange.excluded:
+        if exchange.is_excluded and exchange.error is None:
+            return None  # also a probe's 503, which would repeat itself every few seconds
+        if exchange.has_failed:
+            return "warning" if exchange.was_left else "error"
+        if exchange.is_excluded:
             return None
         if exchange.status is not None and exchange.status >= 400:
             return "warning"

@@ -11,9 +11,14 @@ from fastapi import FastAPI
 from glam_sdk.api.exception_handlers import add_exception_handlers
 from glam_sdk.api.health import create_health_router
 from glam_sdk.api.lifespan import ReadableStartup
+from glam_sdk.api.loggers import create_loggers_router
 from glam_sdk.api.metrics import create_metrics_router
 from glam_sdk.api.middleware import TelemetryMiddleware
+from glam_sdk.api.openapi import document_errors
+from glam_sdk.api.stack import wrap_stack
+from glam_sdk.api.wire import ASGIApp
 from glam_sdk.config import Settings
+from glam_sdk.errors import ConfigurationError
 
 
 class Runtime(Protocol):
@@ -41,14 +46,37 @@ def install(app: FastAPI, runtime: Runtime) -> FastAPI:
     """Add middleware, error handlers, ``/metrics``, ``/health`` and the service's lifespan.
 
     Works before and after the first request, and a second call does nothing. Our middleware goes
-    around the whole stack, so that error pages carry the ids too.
+    around the whole stack, so that error pages carry the ids too. Mounted applications get the
+    envelopes as well.
+
+    Raises:
+        ConfigurationError: When the application belongs to another service already.
     """
-    if getattr(app.state, "glam_runtime", None) is runtime:
+    if not _take(app, runtime):
         return app
-    app.state.glam_runtime = runtime
     settings = runtime.settings
     _stand_in_for_native_telemetry(app)
     add_exception_handlers(app)
+    document_errors(app)
+    _include_endpoints(app, runtime)
+    _join_lifespan(app, runtime)
+
+    def wrap(inner: ASGIApp) -> ReadableStartup:
+        return ReadableStartup(
+            TelemetryMiddleware(
+                inner,
+                settings=settings.http,
+                service_name=settings.service.name,
+                runtime=runtime,
+            )
+        )
+
+    wrap_stack(app, wrap)
+    return app
+
+
+def _include_endpoints(app: FastAPI, runtime: Runtime) -> None:
+    settings = runtime.settings
     app.include_router(create_metrics_router(runtime.scrape, settings.http.metrics_path))
     app.include_router(
         create_health_router(
@@ -57,31 +85,22 @@ def install(app: FastAPI, runtime: Runtime) -> FastAPI:
             readiness=runtime.readiness,
         )
     )
-    _join_lifespan(app, runtime)
-    _wrap_stack(app, runtime)
-    return app
+    if settings.http.admin_token is not None:
+        app.include_router(create_loggers_router(settings.http.admin_token))
 
 
-def _wrap_stack(app: FastAPI, runtime: Runtime) -> None:
-    build = app.build_middleware_stack
-
-    def wrapped(inner: Any) -> Any:
-        return ReadableStartup(
-            TelemetryMiddleware(
-                inner,
-                settings=runtime.settings.http,
-                service_name=runtime.settings.service.name,
-                runtime=runtime,
-            )
+def _take(app: FastAPI, runtime: Runtime) -> bool:
+    """Note whose application it is; False if that was known."""
+    owner = getattr(app.state, "glam_runtime", None)
+    if owner is runtime:
+        return False
+    if owner is not None:
+        raise ConfigurationError(
+            f"The application {app.title!r} belongs to {owner.settings.service.name!r} already. "
+            "Make one FastAPI() for each service that is initialised."
         )
-
-    def build_with_telemetry() -> Any:
-        return wrapped(build())
-
-    # The public seam of Starlette; assigning it on the instance is how instrumentations hook in.
-    app.build_middleware_stack = build_with_telemetry  # type: ignore[method-assign]
-    if app.middleware_stack is not None:
-        app.middleware_stack = wrapped(app.middleware_stack)
+    app.state.glam_runtime = runtime
+    return True
 
 
 def _stand_in_for_native_telemetry(app: FastAPI) -> None:

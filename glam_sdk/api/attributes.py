@@ -9,52 +9,69 @@ from glam_sdk._internal.redact import redact_query
 from glam_sdk.api.incoming import Incoming
 from glam_sdk.telemetry import conventions as conv
 
-_KNOWN_METHODS: Final = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
-_OTHER: Final = "_OTHER"
+_KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
+# What a caller may write into a span, in characters.
+_MAX_PATH: Final = 2_048
+_MAX_QUERY: Final = 1_024
+_MAX_HEADER: Final = 512
 
 
 def known_method(method: str) -> str:
     """Return the method, or ``_OTHER`` for one no standard names: a client must not make series."""
-    return method if method in _KNOWN_METHODS else _OTHER
+    return method if method in conv.HTTP_KNOWN_METHODS else conv.HTTP_METHOD_OTHER
 
 
 def span_method(method: str) -> str:
     """Return how the span's name begins; ``HTTP`` for an unknown method."""
-    return "HTTP" if method == _OTHER else method
+    return "HTTP" if method == conv.HTTP_METHOD_OTHER else method
 
 
-def request_attributes(scope: Mapping[str, Any], incoming: Incoming, method: str) -> dict[str, Any]:
-    """Return the attributes of the SERVER span that are known before routing."""
-    attributes: dict[str, Any] = {
-        conv.HTTP_REQUEST_METHOD: method,
-        conv.URL_SCHEME: scope.get("scheme", "http"),
-        conv.URL_PATH: scope["path"],
-        conv.NETWORK_PROTOCOL_VERSION: scope.get("http_version", "1.1"),
-    }
-    if method == _OTHER:
+def known_scheme(scheme: str) -> str:
+    """Return the scheme, or ``http`` for one that a proxy header made up."""
+    return scheme if scheme in _KNOWN_SCHEMES else "http"
+
+
+def shown_path(scope: Mapping[str, Any]) -> str:
+    """Return the path as it is shown in spans and logs, cut to a bounded length."""
+    path: str = scope["path"]
+    return path if len(path) <= _MAX_PATH else path[:_MAX_PATH]
+
+
+def request_attributes(
+    scope: Mapping[str, Any], incoming: Incoming, measured: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the attributes of the SERVER span that are known before routing.
+
+    Args:
+        scope: The ASGI scope.
+        incoming: The caller's headers.
+        measured: Attributes that the span shares with the metrics: method and scheme.
+    """
+    attributes = dict(measured)
+    attributes[conv.URL_PATH] = shown_path(scope)
+    attributes[conv.NETWORK_PROTOCOL_VERSION] = scope.get("http_version", "1.1")
+    if measured[conv.HTTP_REQUEST_METHOD] == conv.HTTP_METHOD_OTHER:
         attributes[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:64]
     if scope["type"] == "websocket":
         attributes[conv.NETWORK_PROTOCOL_NAME] = "websocket"
     if scope.get("query_string"):
-        attributes[conv.URL_QUERY] = redact_query(scope["query_string"].decode("latin-1"))
+        query = scope["query_string"][:_MAX_QUERY].decode("latin-1")
+        attributes[conv.URL_QUERY] = redact_query(query)
     if scope.get("client"):
         attributes[conv.CLIENT_ADDRESS] = scope["client"][0]
     if incoming.user_agent:
-        attributes[conv.USER_AGENT_ORIGINAL] = incoming.user_agent
-    attributes.update(_server_address(incoming.host))
+        attributes[conv.USER_AGENT_ORIGINAL] = incoming.user_agent[:_MAX_HEADER]
+    if incoming.host:
+        _add_server_address(attributes, incoming.host)
     return attributes
 
 
-def _server_address(host: str) -> dict[str, Any]:
+def _add_server_address(attributes: dict[str, Any], host: str) -> None:
     """Split ``Host``; a bracketed IPv6 address keeps its colons."""
     address, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         address, port = host, ""
-    found: dict[str, Any] = {}
     if address:
-        found[conv.SERVER_ADDRESS] = address.strip("[]")
-    if port.isascii() and port.isdecimal() and int(port[:6]) <= 65_535:
-        found[conv.SERVER_PORT] = int(port)
-    return found
+        attributes[conv.SERVER_ADDRESS] = address.strip("[]")[:_MAX_HEADER]
+    if len(port) <= 5 and port.isascii() and port.isdecimal() and int(port) <= 65_535:
+        attributes[conv.SERVER_PORT] = int(port)

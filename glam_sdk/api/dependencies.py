@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 
 from glam_sdk import context
 
@@ -38,33 +38,38 @@ class RequestContext:
     path: str
 
 
-def _pagination(
+# They are coroutines because FastAPI runs any other function in a thread.
+async def _pagination(
     page: Annotated[int, Query(ge=1, description="Number of the page, from 1.")] = 1,
     limit: Annotated[int, Query(ge=1, le=1000, description="Items a page.")] = 50,
 ) -> PaginationParams:
     return PaginationParams(page=page, limit=limit)
 
 
-def _request_context(request: Request) -> RequestContext:
+async def _request_context(connection: HTTPConnection) -> RequestContext:
     return RequestContext(
         request_id=context.request_id() or "",
         trace_id=context.trace_id(),
         correlation_id=context.correlation_id(),
-        method=request.method,
-        path=request.url.path,
+        method=connection.scope.get("method", "GET"),  # a WebSocket begins with a GET (RFC 6455)
+        path=connection.url.path,
     )
 
 
-def _request_id() -> str:
+async def _request_id() -> str:
     return context.request_id() or ""
 
 
-def _client_ip(connection: HTTPConnection) -> str | None:
+async def _correlation_id() -> str | None:
+    return context.correlation_id()
+
+
+async def _client_ip(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client else None
 
 
 PaginationDep = Annotated[PaginationParams, Depends(_pagination)]
 RequestContextDep = Annotated[RequestContext, Depends(_request_context)]
 RequestIdDep = Annotated[str, Depends(_request_id)]
-CorrelationIdDep = Annotated[str | None, Depends(context.correlation_id)]
+CorrelationIdDep = Annotated[str | None, Depends(_correlation_id)]
 ClientIpDep = Annotated[str | None, Depends(_client_ip)]

@@ -6,36 +6,31 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from glam_sdk import context
 
 T = TypeVar("T")
 
 
+def _is_null(value: object) -> bool:
+    return value is None
+
+
 class _Envelope(BaseModel):
-    """Leave out this model's own keys whose value is null; what ``data`` holds stays as it is."""
+    """Be immutable; fields marked with ``exclude_if`` are left out when they are null."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-    @model_serializer(mode="wrap")
-    def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class Meta(_Envelope):
     """Say which request an answer belongs to, so that a support ticket leads to its trace."""
 
     request_id: str
-    correlation_id: str | None = None
-    trace_id: str | None = Field(None, description="OpenTelemetry trace id, 32 hex digits.")
+    correlation_id: str | None = Field(None, exclude_if=_is_null)
+    trace_id: str | None = Field(
+        None, exclude_if=_is_null, description="OpenTelemetry trace id, 32 hex digits."
+    )
     timestamp: AwareDatetime = Field(description="UTC, ISO 8601.")
 
     @classmethod
@@ -54,7 +49,7 @@ class ErrorDetail(_Envelope):
 
     code: str
     message: str
-    details: dict[str, Any] | None = None
+    details: dict[str, Any] | None = Field(None, exclude_if=_is_null)
 
 
 class Pagination(_Envelope):
@@ -85,17 +80,17 @@ class Links(_Envelope):
     """Link a page to its neighbours; the request's own query parameters are kept."""
 
     self_: str = Field(alias="self", serialization_alias="self")
-    next: str | None = None
-    previous: str | None = None
-    first: str | None = None
-    last: str | None = None
+    next: str | None = Field(None, exclude_if=_is_null)
+    previous: str | None = Field(None, exclude_if=_is_null)
+    first: str | None = Field(None, exclude_if=_is_null)
+    last: str | None = Field(None, exclude_if=_is_null)
 
 
 class ApiResponse(_Envelope, Generic[T]):
     """Wrap what an endpoint returns: ``data`` and ``meta``, or ``error`` and ``meta``."""
 
-    data: T | None = None
-    error: ErrorDetail | None = None
+    data: T | None = Field(None, exclude_if=_is_null)
+    error: ErrorDetail | None = Field(None, exclude_if=_is_null)
     meta: Meta
-    pagination: Pagination | None = None
-    links: Links | None = None
+    pagination: Pagination | None = Field(None, exclude_if=_is_null)
+    links: Links | None = Field(None, exclude_if=_is_null)

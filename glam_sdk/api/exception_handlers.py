@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from typing import Any, Final
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from glam_sdk.api.exchange import current_exchange
 from glam_sdk.api.responses import error_response
 from glam_sdk.errors import GlamBaseError
 
-_NO_BODY = frozenset({204, 304})
+_NO_BODY: Final = frozenset({204, 205, 304})
+_SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 
 
-def add_exception_handlers(app: FastAPI) -> None:
+def add_exception_handlers(app: Starlette) -> None:
     """Register our handlers; one the application has for the same class already is kept."""
     ours: dict[Any, Any] = {
         GlamBaseError: glam_error,
         RequestValidationError: validation_error,
         HTTPException: http_exception,
+        ClientDisconnect: caller_left,
+        ExceptionGroup: exception_group,
         Exception: unexpected_error,
     }
     for kind, handler in ours.items():
@@ -35,14 +40,15 @@ async def glam_error(request: Request, exc: Exception) -> Response:
     """Answer one of our errors with its own status, code, message and details."""
     if not isinstance(exc, GlamBaseError):
         raise exc
-    _remember(request, exc)
     headers: dict[str, str] = {}
     retry_after = exc.details.get("retry_after")
-    if isinstance(retry_after, int | float):
-        headers["Retry-After"] = str(max(0, round(retry_after)))
+    if isinstance(retry_after, int | float) and math.isfinite(retry_after):
+        headers["Retry-After"] = str(max(0, math.ceil(retry_after)))
     if exc.status == 401:
-        headers["WWW-Authenticate"] = str(exc.details.get("auth_type", "Bearer"))
-    return error_response(
+        scheme = str(exc.details.get("auth_type", ""))
+        headers["WWW-Authenticate"] = scheme if _SCHEME.match(scheme) else "Bearer"
+    return _answer(
+        request,
         status=exc.status,
         code=exc.code,
         message=exc.message,
@@ -51,7 +57,7 @@ async def glam_error(request: Request, exc: Exception) -> Response:
     )
 
 
-async def validation_error(_: Request, exc: Exception) -> Response:
+async def validation_error(request: Request, exc: Exception) -> Response:
     """Answer an invalid request with 422 and the fields that are wrong, without their values."""
     if not isinstance(exc, RequestValidationError):
         raise exc
@@ -63,7 +69,8 @@ async def validation_error(_: Request, exc: Exception) -> Response:
         }
         for error in exc.errors()
     ]
-    return error_response(
+    return _answer(
+        request,
         status=422,
         code="VALIDATION_ERROR",
         message="Request validation failed",
@@ -71,36 +78,67 @@ async def validation_error(_: Request, exc: Exception) -> Response:
     )
 
 
-async def http_exception(_: Request, exc: Exception) -> Response:
+async def http_exception(request: Request, exc: Exception) -> Response:
     """Answer an ``HTTPException``, also the router's 404 and 405, keeping its headers."""
     if not isinstance(exc, HTTPException):
         raise exc
     if exc.status_code in _NO_BODY or exc.status_code < 200:
         return Response(status_code=exc.status_code, headers=exc.headers)
-    message, details = _message(exc.detail)
-    return error_response(
+    # The detail may be any JSON.
+    is_text = isinstance(exc.detail, str)
+    return _answer(
+        request,
         status=exc.status_code,
         code=f"HTTP_{exc.status_code}",
-        message=message,
-        details=details,
-        headers=exc.headers,
+        message=exc.detail if is_text else "Request failed",
+        details=None if is_text else {"detail": exc.detail},
+        headers=dict(exc.headers or {}),
     )
 
 
-def _message(detail: Any) -> tuple[str, dict[str, Any] | None]:
-    """Split an exception's detail, which may be any JSON, into message and details."""
-    if isinstance(detail, str):
-        return detail, None
-    return "Request failed", {"detail": detail}
+async def caller_left(request: Request, exc: Exception) -> Response:
+    """Answer a caller who left while the body was read; nobody reads it, but it is no failure."""
+    return _answer(
+        request, status=400, code="CLIENT_DISCONNECTED", message=str(exc) or "The caller left."
+    )
 
 
-async def unexpected_error(request: Request, exc: Exception) -> Response:
-    """Answer anything else with 500 and no internals; the log has the traceback."""
-    _remember(request, exc)
-    return error_response(status=500, code="INTERNAL_ERROR", message="An unexpected error occurred")
+async def exception_group(request: Request, exc: Exception) -> Response:
+    """Answer a task group's errors with the gravest of them, if all are meant for the caller.
 
-
-def _remember(request: Request, exc: Exception) -> None:
+    Any other group is unexpected, and so is a single foreign exception in one.
+    """
+    found = _leaves(exc)
+    answers = [error for error in found if isinstance(error, GlamBaseError | HTTPException)]
+    if len(answers) < len(found):
+        raise exc
+    gravest = max(answers, key=_status)
     exchange = current_exchange(request.scope)
-    if exchange is not None and exchange.error is None:
-        exchange.error = exc
+    if exchange is not None and (len(found) == 1 or _status(gravest) < 500):
+        exchange.remember(gravest)
+    handler = glam_error if isinstance(gravest, GlamBaseError) else http_exception
+    return await handler(request, gravest)
+
+
+async def unexpected_error(request: Request, exc: Exception) -> Response:  # noqa: ARG001
+    """Answer anything else with 500 and no internals; the log has the traceback."""
+    return _answer(
+        request, status=500, code="INTERNAL_ERROR", message="An unexpected error occurred"
+    )
+
+
+def _answer(request: Request, *, status: int, code: str, message: str, **more: Any) -> Response:
+    exchange = current_exchange(request.scope)
+    if exchange is not None and not exchange.is_finished:
+        exchange.code = code
+    return error_response(status=status, code=code, message=message, request=request, **more)
+
+
+def _status(error: GlamBaseError | HTTPException) -> int:
+    return error.status if isinstance(error, GlamBaseError) else error.status_code
+
+
+def _leaves(exc: BaseException) -> list[BaseException]:
+    if not isinstance(exc, BaseExceptionGroup):
+        return [exc]
+    return [leaf for inner in exc.exceptions for leaf in _leaves(inner)]

@@ -1,50 +1,72 @@
-"""Follow one request: its span, its ids, its metrics and its access-log line.
+"""Follow one request: its span, its ids, how it went, and what is told of it.
 
-Flow: step 1. One object a request; it is finished exactly once, when the last byte is sent.
+Flow: step 1. One object a request; it ends exactly once, when the last byte is sent.
 """
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any
+from time import perf_counter, time_ns
+from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
+from starlette.exceptions import HTTPException, WebSocketException
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
 
-from glam_sdk import context as ids
-from glam_sdk._internal.guard import guarded
-from glam_sdk.api.routes import route_template
+from glam_sdk.api.attributes import shown_path, span_method
+from glam_sdk.api.routes import Arrival, route_template
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
 
-SCOPE_KEY = "glam.exchange"
+SCOPE_KEY: Final = "glam.exchange"
 Scope = MutableMapping[str, Any]
 
+# They say how a request ends, and are no fault of their own; a 422 also quotes the caller's values.
+_ANSWERS: Final = (HTTPException, RequestValidationError, WebSocketException)
+_FAREWELLS: Final = (ClientDisconnect, WebSocketDisconnect, CancelledError, OSError)
+# What Starlette wraps an exception in that has a handler, once the response has begun.
+_ANSWERED_ALREADY: Final = ("Caught handled exception, but response already started.",)
+# Closed in order, going away, and closed without a code (RFC 6455, section 7.4).
+_ORDERLY_CLOSE: Final = frozenset({1000, 1001, 1005})
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Exchange:
     """Hold what is known of a request while it is handled."""
 
     scope: Scope
-    method: str
+    arrival: Arrival
     context: Context
     span: Span
-    owns_span: bool
-    """Whether we opened the span; else it is another instrumentation's and stays open."""
-    excluded: bool
-    original: Mapping[str, Any]
-    headers: list[tuple[bytes, bytes]]
-    """What is added to the response."""
-    metric_attributes: dict[str, Any] = field(default_factory=dict)
+    is_joined: bool
+    """Whether the span is another instrumentation's, which names and ends it."""
+    is_excluded: bool
+    is_measured: bool
+    """Whether the request counts in our metrics; else it is excluded or counted elsewhere."""
+    request_id: str
+    correlation_id: str
+    measured: dict[str, Any]
+    """Attributes that span and metrics share."""
     started: float = field(default_factory=perf_counter)
     status: int | None = None
+    code: str | None = None
+    """The error code in the answer."""
     error: BaseException | None = None
-    disconnected: bool = False
-    finished: bool = False
+    is_complete: bool = False
+    """Whether the answer was sent to its end."""
+    is_broken: bool = False
+    """Whether an exception went through all of the application."""
+    is_abandoned: bool = False
+    """Whether the caller left before the end."""
+    is_finished: bool = False
     duration_s: float = 0.0
+    ended_ns: int | None = None
 
     @property
     def is_websocket(self) -> bool:
@@ -52,82 +74,130 @@ class Exchange:
         return bool(self.scope["type"] == "websocket")
 
     @property
-    def failed(self) -> bool:
-        """Whether the service, not the caller, is to blame (OpenTelemetry HTTP server spans)."""
-        if self.is_websocket:
-            return self.error is not None
-        return self.status is None or self.status >= 500 or self._is_broken_off
+    def method(self) -> str:
+        """The method as span and log show it."""
+        return span_method(self.measured[conv.HTTP_REQUEST_METHOD])
 
     @property
-    def _is_broken_off(self) -> bool:
-        return self.error is not None and not isinstance(self.error, GlamBaseError)
+    def has_failed(self) -> bool:
+        """Whether it did not end as it should, other than by refusing the request."""
+        if self.is_broken or self.is_abandoned:
+            return True
+        if self.is_websocket:
+            return False
+        return self.status is None or self.status >= 500 or not self.is_complete
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the caller's leaving, and nothing else, is what went wrong."""
+        return self.is_abandoned and (self.error is None or isinstance(self.error, _FAREWELLS))
+
+    def remember(self, exc: BaseException) -> None:
+        """Keep the exception that decides the answer."""
+        if not self.is_finished and not is_orderly_close(exc):
+            self.error = exc
+
+    def fail(self, exc: BaseException) -> None:
+        """Note that an exception went through all of the application."""
+        if is_orderly_close(exc):
+            return
+        self.is_broken = True
+        if exc.args == _ANSWERED_ALREADY and exc.__cause__ is not None:
+            exc = exc.__cause__
+        self.error = exc
+        if isinstance(exc, ClientDisconnect | WebSocketDisconnect):
+            self.is_abandoned = True
+
+    def stop_clock(self) -> None:
+        """Take the duration, once."""
+        if self.ended_ns is None:
+            self.duration_s = perf_counter() - self.started
+            self.ended_ns = time_ns()
 
     def error_type(self) -> str:
-        """Return ``error.type``: an error code or exception class, else the status code."""
-        if self.error is not None:
-            return tracing.error_type(self.error)
-        if self.status is not None:
-            return str(self.status)
-        return "client_disconnected" if self.disconnected else "incomplete_response"
+        """Return ``error.type``: a declared error code or exception class, else the status code."""
+        if self.was_left:
+            return "client_disconnected"
+        error = self.error
+        if isinstance(error, GlamBaseError):
+            return type(error).code  # an instance's own code may have any number of values
+        if error is not None and not isinstance(error, _ANSWERS):
+            return tracing.error_type(error)
+        return str(self.status) if self.is_complete else "incomplete_response"
 
-    def route(self) -> str | None:
-        """Return the route template, once routing is done."""
-        return route_template(self.scope, self.original)
-
-    def end(self) -> dict[str, Any]:
-        """Complete the span and return the attributes that metrics and span share."""
-        self.finished = True
-        self.duration_s = perf_counter() - self.started
-        shared = dict(self.metric_attributes)
-        route = self.route()
+    def outcome(self) -> dict[str, Any]:
+        """Return the attributes that metrics and span share, now that all is known."""
+        shared = dict(self.measured)
+        route = (_attributes(self.span) if self.is_joined else {}).get(conv.HTTP_ROUTE)
+        route = route or route_template(self.scope, self.arrival)
         if route is not None:
             shared[conv.HTTP_ROUTE] = route
         if self.status is not None:
             shared[conv.HTTP_RESPONSE_STATUS_CODE] = self.status
-        if self.failed:
+        if self.has_failed:
             shared[conv.ERROR_TYPE] = self.error_type()
-        with guarded("api.exchange"):
-            self._complete_span(shared, route)
         return shared
 
-    def _complete_span(self, shared: Mapping[str, Any], route: str | None) -> None:
+    def complete_span(self, shared: Mapping[str, Any]) -> None:
+        """Put the outcome on the span."""
         span = self.span
         if not span.is_recording():
             return
-        span.set_attributes(shared)
-        if route is not None and self.owns_span:
-            span.update_name(f"{self.method} {route}")
-        if isinstance(self.error, GlamBaseError):
-            span.set_attribute(conv.GLAM_ERROR_CODE, self.error.code)
-        if self.failed:
-            if self.error is not None:
-                span.record_exception(self.error)
-            # The description of a 5xx stays empty: the status code says it (HTTP conventions).
-            span.set_status(Status(StatusCode.ERROR))
-        elif isinstance(self.error, GlamBaseError):
-            refused = {
-                conv.EXCEPTION_TYPE: type(self.error).__qualname__,
-                conv.EXCEPTION_MESSAGE: self.error.message,
+        attributes = shared
+        if self.is_joined:
+            theirs = _attributes(span)
+            attributes = {k: v for k, v in shared.items() if k not in theirs}
+        elif conv.HTTP_ROUTE in shared:
+            span.update_name(f"{self.method} {shared[conv.HTTP_ROUTE]}")
+        span.set_attributes(attributes)
+        if (code := self.shown_code()) is not None:
+            span.set_attribute(conv.GLAM_ERROR_CODE, code)
+        if self.has_failed:
+            self._record_failure(span)
+        elif self.error is not None and not isinstance(self.error, _ANSWERS):
+            kind = type(self.error)
+            handled = {
+                conv.EXCEPTION_TYPE: f"{kind.__module__}.{kind.__qualname__}",
+                conv.EXCEPTION_MESSAGE: _message(self.error),
             }
-            span.add_event("exception", refused)
+            span.add_event("exception", handled)
+
+    def _record_failure(self, span: Span) -> None:
+        # The description stays empty: the status code says it (OpenTelemetry HTTP spans).
+        span.set_status(Status(StatusCode.ERROR))
+        known = getattr(span, "events", ()) if self.is_joined else ()
+        if isinstance(self.error, Exception) and all(e.name != "exception" for e in known):
+            span.record_exception(self.error)
+
+    def shown_code(self) -> str | None:
+        """Return the error code of the answer, or of what broke it off."""
+        if self.code is None and isinstance(self.error, GlamBaseError):
+            return self.error.code
+        return self.code
 
     def log_fields(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of the access-log line."""
-        fields = {
+        fields: dict[str, Any] = {
             conv.HTTP_REQUEST_METHOD: self.method,
-            conv.URL_PATH: self.scope["path"],
-            conv.HTTP_ROUTE: shared.get(conv.HTTP_ROUTE),
-            conv.HTTP_RESPONSE_STATUS_CODE: self.status,
-            "duration_ms": round(self.duration_s * 1000, 3),
+            conv.URL_PATH: shown_path(self.scope),
         }
+        for name in (conv.HTTP_ROUTE, conv.HTTP_RESPONSE_STATUS_CODE):
+            if name in shared:
+                fields[name] = shared[name]
+        fields["duration_ms"] = round(self.duration_s * 1000, 3)
         client = self.scope.get("client")
         if client:
             fields[conv.CLIENT_ADDRESS] = client[0]
         if conv.ERROR_TYPE in shared:
             fields[conv.ERROR_TYPE] = shared[conv.ERROR_TYPE]
-        if isinstance(self.error, GlamBaseError):
-            fields[conv.GLAM_ERROR_CODE] = self.error.code
-        return {key: value for key, value in fields.items() if value is not None}
+        if (code := self.shown_code()) is not None:
+            fields[conv.GLAM_ERROR_CODE] = code
+        return fields
+
+
+def is_orderly_close(exc: BaseException) -> bool:
+    """Tell whether an exception only says that a WebSocket was closed as it should be."""
+    return isinstance(exc, WebSocketDisconnect) and exc.code in _ORDERLY_CLOSE
 
 
 def current_exchange(scope: Mapping[str, Any]) -> Exchange | None:
@@ -136,17 +206,13 @@ def current_exchange(scope: Mapping[str, Any]) -> Exchange | None:
     return found if isinstance(found, Exchange) else None
 
 
-def response_headers(context: Context, service_name: str) -> list[tuple[bytes, bytes]]:
-    """Return the headers every response carries."""
-    values = (
-        (b"x-request-id", ids.request_id(context)),
-        (b"x-correlation-id", ids.correlation_id(context)),
-        (b"x-trace-id", ids.trace_id(context)),
-        (b"x-service-name", service_name),
-    )
-    return [(name, value.encode("latin-1", "replace")) for name, value in values if value]
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:  # noqa: BLE001 - a foreign __str__ may fail
+        return f"<no message: {type(exc).__name__}>"
 
 
-def is_server_span(span: Span) -> bool:
-    """Tell whether a span is another instrumentation's open SERVER span."""
-    return span.is_recording() and getattr(span, "kind", None) is SpanKind.SERVER
+def _attributes(span: Span) -> Mapping[str, Any]:
+    """Return the attributes of another instrumentation's span, where it can be asked."""
+    return getattr(span, "attributes", None) or {}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Response
 from pydantic import AwareDatetime, BaseModel
-from starlette.responses import JSONResponse, Response
 
 from glam_sdk.api.envelope import ApiResponse
 from glam_sdk.api.responses import success_response
@@ -34,7 +33,9 @@ def create_health_router(
         prefix: Path before ``/health``.
         readiness: Tells whether the service can work now, and the state of each component.
     """
-    router = APIRouter(prefix=f"{prefix.rstrip('/')}/health", tags=["health"])
+    router = APIRouter(
+        prefix=f"{prefix.rstrip('/')}/health", tags=["health"], dependencies=[Depends(_uncached)]
+    )
 
     @router.get("", summary="Envelope with the service's state")
     async def health() -> ApiResponse[Health]:
@@ -46,12 +47,26 @@ def create_health_router(
     async def live() -> dict[str, str]:
         return {"status": "alive"}
 
+    paths: dict[str, Callable[..., Any]] = {"": health, "/live": live}
     if readiness is not None:
         check = readiness
 
-        @router.get("/ready", summary="200 when requests can be handled, else 503")
-        async def ready() -> Response:
+        @router.get("/ready", summary="200 when requests can be handled, else 503", responses=_503)
+        async def ready(response: Response) -> dict[str, Any]:
             is_ready, report = await check()
-            return JSONResponse(report, status_code=200 if is_ready else 503)
+            response.status_code = 200 if is_ready else 503
+            return report
 
+        paths["/ready"] = ready
+    for path, probe in paths.items():
+        router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)
     return router
+
+
+_503: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"description": "Requests can't be handled now", "model": dict[str, Any]}
+}
+
+
+async def _uncached(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"

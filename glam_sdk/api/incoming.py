@@ -1,10 +1,12 @@
 """Read what a caller sent along: trace context, ids, host and user agent, each looked at once.
 
-Flow: step 1, before the span is opened. Everything here comes from outside and is bounded.
+Flow: step 1, before the span is opened. Everything here comes from outside: it is bounded, and what
+is malformed is left out without a word, so that a hostile caller cannot fill the log.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,24 +22,42 @@ from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.propagation import extract
 
 _MAX_HEADER_BYTES: Final = 8_192
-_TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
-_OTHER_HEADERS: Final = {
-    b"x-request-id": "request_id",
-    b"x-correlation-id": "correlation_id",
-    b"host": "host",
-    b"user-agent": "user_agent",
-}
+_MAX_TRACEPARENT_BYTES: Final = 512
+_MAX_TRACESTATE_BYTES: Final = 512
+# W3C Baggage 3.3.2: at least so many members must be passed on, more need not.
+_MAX_BAGGAGE_MEMBERS: Final = 64
+_MAX_TRACESTATE_MEMBERS: Final = 32
+
+_TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-z|~]+"  # noqa: S105 - a grammar's token, not a secret
+_BAGGAGE_VALUE: Final = r"[!#-+\--:<-\[\]-~]*"
+_BAGGAGE_MEMBER: Final = re.compile(
+    rf"[ \t]*{_TOKEN}[ \t]*=[ \t]*{_BAGGAGE_VALUE}[ \t]*"
+    rf"(?:;[ \t]*{_TOKEN}[ \t]*(?:=[ \t]*{_BAGGAGE_VALUE}[ \t]*)?)*\Z"
+)
+_TRACESTATE_MEMBER: Final = re.compile(
+    r"[ \t]*[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~][ \t]*\Z"
+)
 
 
 @dataclass(slots=True)
 class Incoming:
     """Hold the headers that matter to us, as the caller sent them."""
 
-    trace_headers: list[tuple[str, str]] = field(default_factory=list)
+    trace_headers: dict[str, str] = field(default_factory=dict)
     request_id: str = ""
     correlation_id: str = ""
     host: str = ""
     user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Hold the context a request is handled in and the ids it has."""
+
+    context: Context
+    links: Sequence[Link]
+    request_id: str
+    correlation_id: str
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Incoming:
@@ -46,35 +66,94 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Incoming:
     Args:
         headers: ASGI headers; names are lower-case.
     """
-    found = Incoming()
+    found: dict[bytes, str] = {}
     for name, value in headers:
-        if len(value) > _MAX_HEADER_BYTES:
-            continue
-        if name in _TRACE_HEADERS:
-            found.trace_headers.append((name.decode(), value.decode("latin-1")))
-        elif (attribute := _OTHER_HEADERS.get(name)) is not None:
-            setattr(found, attribute, value.decode("latin-1"))
-    return found
+        if name in _WANTED and len(value) <= _MAX_HEADER_BYTES:
+            text = value.decode("latin-1")
+            # Several headers of one name are one list (RFC 9110, section 5.2).
+            found[name] = f"{found[name]},{text}" if name in found else text
+    return Incoming(
+        trace_headers=_trace_headers(found),
+        request_id=found.get(b"x-request-id", ""),
+        correlation_id=found.get(b"x-correlation-id", ""),
+        host=found.get(b"host", ""),
+        user_agent=found.get(b"user-agent", ""),
+    )
 
 
-def incoming_context(
-    incoming: Incoming, settings: HttpSettings, current: Context
-) -> tuple[Context, Sequence[Link]]:
+_WANTED: Final = frozenset(
+    {
+        b"baggage",
+        b"host",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+        b"x-correlation-id",
+        b"x-request-id",
+    }
+)
+
+
+def _trace_headers(found: dict[bytes, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    traceparent = found.get(b"traceparent")
+    if traceparent and len(traceparent) <= _MAX_TRACEPARENT_BYTES and "," not in traceparent:
+        kept["traceparent"] = traceparent
+    if b"tracestate" in found and _is_tracestate(found[b"tracestate"]):
+        kept["tracestate"] = found[b"tracestate"]
+    if b"baggage" in found:
+        kept["baggage"] = _well_formed_members(found[b"baggage"])
+    return kept
+
+
+def _well_formed_members(text: str) -> str:
+    """Return the well-formed members of a ``baggage`` header, up to the limits."""
+    if len(text) > _MAX_HEADER_BYTES:
+        return ""
+    members = text.split(",", _MAX_BAGGAGE_MEMBERS)[:_MAX_BAGGAGE_MEMBERS]
+    return ",".join(member for member in members if _BAGGAGE_MEMBER.match(member))
+
+
+def _is_tracestate(text: str) -> bool:
+    """Tell whether all of a ``tracestate`` is well-formed; else none counts (W3C Trace Context)."""
+    if len(text) > _MAX_TRACESTATE_BYTES:
+        return False
+    members = [member for member in text.split(",") if member.strip(" \t")]
+    return len(members) <= _MAX_TRACESTATE_MEMBERS and all(
+        _TRACESTATE_MEMBER.match(member) for member in members
+    )
+
+
+def origin_of(incoming: Incoming, settings: HttpSettings, current: Context) -> Origin:
     """Return the context the request is handled in, and links in place of a distrusted parent.
 
     With ``trust_incoming="edge"`` the caller's trace becomes a link, its sampling decision is
     ignored, and of its baggage only the members in ``baggage_allowed`` are kept.
+
+    Args:
+        incoming: What the caller sent.
+        settings: Says whom to trust.
+        current: Context the request arrived in.
     """
     links: Sequence[Link] = ()
-    continued = current
+    base = current
     if incoming.trace_headers:
         with guarded("api.incoming"):
             extracted = extract(incoming.trace_headers, current)
             if settings.trust_incoming == "internal":
-                continued = extracted
+                base = extracted
             else:
-                continued, links = _distrust(extracted, settings, current)
-    return _with_ids(incoming, continued), links
+                base, links = _distrust(extracted, settings, current)
+    request_id = incoming.request_id
+    if not context.is_valid_id(request_id):
+        request_id = new_request_id()
+    correlation_id = incoming.correlation_id
+    if not context.is_valid_id(correlation_id):
+        correlation_id = context.correlation_id(base) or ""
+        if not context.is_valid_id(correlation_id):
+            correlation_id = new_correlation_id()
+    base = context.with_correlation_id(correlation_id, base)
+    return Origin(context.with_request_id(request_id, base), links, request_id, correlation_id)
 
 
 def _distrust(
@@ -87,15 +166,3 @@ def _distrust(
             kept = baggage.set_baggage(key, value, kept)
     remote = trace.get_current_span(extracted).get_span_context()
     return kept, (Link(remote),) if remote.is_valid and remote.is_remote else ()
-
-
-def _with_ids(incoming: Incoming, base: Context) -> Context:
-    request_id = incoming.request_id
-    if not context.is_valid_id(request_id):
-        request_id = new_request_id()
-    correlation_id = incoming.correlation_id
-    if not context.is_valid_id(correlation_id):
-        correlation_id = context.correlation_id(base) or ""
-        if not context.is_valid_id(correlation_id):
-            correlation_id = new_correlation_id()
-    return context.with_request_id(request_id, context.with_correlation_id(correlation_id, base))

@@ -6,52 +6,31 @@ Flow: step 1, around everything else in the application, also around its error p
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
+from glam_sdk import context as ids
 from glam_sdk._internal.guard import guarded
 from glam_sdk.api.access_log import AccessLog
-from glam_sdk.api.attributes import known_method, request_attributes, span_method
-from glam_sdk.api.exchange import SCOPE_KEY, Exchange, is_server_span, response_headers
+from glam_sdk.api.attributes import known_method, known_scheme, request_attributes, span_method
+from glam_sdk.api.exchange import SCOPE_KEY, Exchange
 from glam_sdk.api.exclusions import excluded_paths, path_matcher
-from glam_sdk.api.incoming import incoming_context, read_headers
+from glam_sdk.api.incoming import Incoming, Origin, origin_of, read_headers
+from glam_sdk.api.instruments import Instruments
+from glam_sdk.api.routes import Arrival
+from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry import metrics, tracing
+from glam_sdk.telemetry import tracing
+from glam_sdk.telemetry.stdlib_logging import mark_logged
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_HEADERS_IN: Final = frozenset(
-    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
-)
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-
-
-class Instruments:
-    """Hold the request metrics of the OpenTelemetry HTTP conventions."""
-
-    def __init__(self) -> None:
-        meter = metrics.get_meter("glam_sdk.api")
-        self.duration = metrics.duration_histogram(
-            meter,
-            conv.HTTP_SERVER_REQUEST_DURATION,
-            description="Duration of HTTP server requests.",
-            buckets=conv.HTTP_DURATION_BUCKETS,
-        )
-        self.active = meter.create_up_down_counter(
-            conv.HTTP_SERVER_ACTIVE_REQUESTS,
-            unit="{request}",
-            description="Number of active HTTP server requests.",
-        )
+# FastAPI's own telemetry, also that of mounted applications, stands aside where it finds this key.
+_NATIVE_KEY: Final = "fastapi.telemetry"
 
 
 class TelemetryMiddleware:
@@ -69,7 +48,7 @@ class TelemetryMiddleware:
     ) -> None:
         self.app = app
         self._settings = settings
-        self._service_name = service_name
+        self._service_name = service_name.encode("latin-1", "replace")
         self._runtime = runtime
         self._tracer = tracing.get_tracer("glam_sdk.api")
         self._instruments = Instruments()
@@ -82,159 +61,163 @@ class TelemetryMiddleware:
             await self.app(scope, receive, send)
             return
         exchange = self._open(scope)
-        scope[SCOPE_KEY], scope["glam.runtime"] = exchange, self._runtime
+        scope[SCOPE_KEY] = exchange
+        scope["glam.runtime"] = self._runtime
+        scope.setdefault(_NATIVE_KEY, None)
+        wire = Wire(exchange, receive, send, headers=self._headers(exchange), finish=self._finish)
         token = attach(exchange.context)
         try:
-            await self.app(scope, self._watch(exchange, receive), self._answer(exchange, send))
-        except Exception as exc:
-            self._failed(exchange, exc)
-            raise
-        except BaseException as exc:  # cancelled, or the process is told to end
-            exchange.error = exchange.error or exc
+            await self.app(scope, wire.receive, wire.send)
+        except BaseException as exc:
+            self._fail(exchange, exc)
             raise
         finally:
             self._finish(exchange)
             detach(token)
 
     def _open(self, scope: Scope) -> Exchange:
+        arrival = Arrival(
+            app=scope.get("app"),
+            path=scope["path"],
+            root_path=scope.get("root_path", ""),
+            method=scope.get("method", "GET"),  # a WebSocket begins with a GET (RFC 6455)
+        )
+        measured = {
+            conv.HTTP_REQUEST_METHOD: known_method(arrival.method),
+            conv.URL_SCHEME: known_scheme(scope.get("scheme", "http")),
+        }
         incoming = read_headers(scope["headers"])
-        current = get_current()
-        context, links = incoming_context(incoming, self._settings, current)
-        # A WebSocket begins with a GET (RFC 6455); ASGI gives it no method.
-        sent_method = scope.get("method", "GET")
-        method = known_method(sent_method)
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        excluded = self._is_excluded(path)
-        joined = trace.get_current_span(current)
-        owns_span = not is_server_span(joined)
-        span = joined
-        if owns_span:
-            span = _unsampled_span()
-            if not excluded:
-                attributes = request_attributes(scope, incoming, method)
-                span = self._start(method, attributes, context, links)
-            if not span.get_span_context().is_valid:
-                span = _unsampled_span()  # telemetry is off; the ids are promised all the same
-        context = trace.set_span_in_context(span, context)
+        current = _surroundings()
+        outer = trace.get_current_span(current)
+        is_joined = is_server_span(outer)
+        is_excluded = self._is_excluded(_own_path(arrival))
+        origin = origin_of(incoming, self._settings, current)
+        span = outer
+        if not is_joined:
+            started = None if is_excluded else self._start(scope, incoming, measured, origin)
+            span = started or _unsampled_span(origin.context)
+        is_counted = is_joined and _is_counted(outer)
         exchange = Exchange(
             scope=scope,
-            method=span_method(method),
-            context=context,
+            arrival=arrival,
+            context=trace.set_span_in_context(span, origin.context),
             span=span,
-            owns_span=owns_span,
-            excluded=excluded,
-            original={
-                "app": scope.get("app"),
-                "path": scope["path"],
-                "root_path": scope.get("root_path", ""),
-                "method": sent_method,
-            },
-            headers=response_headers(context, self._service_name),
-            metric_attributes={
-                conv.HTTP_REQUEST_METHOD: method,
-                conv.URL_SCHEME: scope.get("scheme", "http"),
-            },
+            is_joined=is_joined,
+            is_excluded=is_excluded,
+            is_measured=not (is_excluded or is_counted or scope["type"] == "websocket"),
+            request_id=origin.request_id,
+            correlation_id=origin.correlation_id,
+            measured=measured,
         )
-        self._count_active(exchange, 1)
+        if exchange.is_measured:
+            self._instruments.opened(exchange)
         return exchange
 
     def _start(
-        self, method: str, attributes: dict[str, Any], context: Context, links: Sequence[Link]
-    ) -> Span:
+        self, scope: Scope, incoming: Incoming, measured: Mapping[str, Any], origin: Origin
+    ) -> Span | None:
+        """Open the SERVER span; None when telemetry is off."""
         with guarded("api.start_span"):
-            return self._tracer.start_span(
-                span_method(method),
-                context=context,
+            span = self._tracer.start_span(
+                span_method(measured[conv.HTTP_REQUEST_METHOD]),
+                context=origin.context,
                 kind=SpanKind.SERVER,
-                attributes=attributes,
-                links=links,
+                attributes=request_attributes(scope, incoming, measured),
+                links=origin.links,
             )
-        return trace.INVALID_SPAN
+            if span.get_span_context().is_valid:
+                return span
+        return None
 
-    def _count_active(self, exchange: Exchange, change: int) -> None:
-        if not exchange.excluded and not exchange.is_websocket:
-            with guarded("api.metrics"):
-                self._instruments.active.add(change, exchange.metric_attributes)
+    def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+        """Return what every response carries."""
+        trace_id = exchange.span.get_span_context().trace_id
+        return [
+            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-correlation-id", exchange.correlation_id.encode()),
+            (b"x-trace-id", b"%032x" % trace_id),
+            (b"x-service-name", self._service_name),
+        ]
 
-    def _watch(self, exchange: Exchange, receive: Receive) -> Receive:
-        async def watched() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect" and not exchange.finished:
-                exchange.disconnected = True
-            return message
-
-        return watched
-
-    def _answer(self, exchange: Exchange, send: Send) -> Send:
-        trailers = False
-
-        async def answering(message: Message) -> None:
-            nonlocal trailers
-            kind = message["type"]
-            if kind in _HEADERS_IN:
-                exchange.status = message.get("status", 101)
-                trailers = bool(message.get("trailers", False))
-                message = _with_headers(message, exchange.headers)
-            await send(message)
-            if exchange.finished or exchange.is_websocket:
-                return
-            if kind == "http.response.body":
-                is_last = not message.get("more_body", False) and not trailers
-            else:
-                is_last = kind == "http.response.pathsend" or (
-                    kind == "http.response.trailers" and not message.get("more_trailers", False)
-                )
-            # An error page whose exception is still on its way up waits for it.
-            if is_last and (exchange.error is not None or (exchange.status or 0) < 500):
-                self._finish(exchange)
-
-        return answering
-
-    def _failed(self, exchange: Exchange, exc: Exception) -> None:
-        if not exchange.finished:
-            exchange.error = exc
-        elif exc is not exchange.error:
-            self._access_log.late_failure(exchange, exc)
+    def _fail(self, exchange: Exchange, exc: BaseException) -> None:
+        if not exchange.is_finished:
+            exchange.fail(exc)
+        elif exc is not exchange.error and isinstance(exc, Exception):
+            with guarded("api.access_log"):
+                self._access_log.late_failure(exchange, exc)
+        mark_logged(exc)  # its line is ours, or not worth one
 
     def _finish(self, exchange: Exchange) -> None:
-        if exchange.finished:
+        if exchange.is_finished:
             return
-        self._count_active(exchange, -1)
-        shared = exchange.end()
-        if not exchange.excluded and not exchange.is_websocket:
-            with guarded("api.metrics"):
-                self._instruments.duration.record(
-                    exchange.duration_s, shared, context=exchange.context
-                )
-        with guarded("api.access_log"), _current(exchange.context):
-            self._access_log.write(exchange, shared)
-        if exchange.owns_span:
+        exchange.is_finished = True
+        exchange.stop_clock()
+        with guarded("api.finish"):
+            shared = exchange.outcome()
+            if exchange.is_measured:
+                self._instruments.closed(exchange, shared)
+            self._instruments.failed(exchange, shared)
+            self._log(exchange, shared)
+            exchange.complete_span(shared)
+        if not exchange.is_joined:
             with guarded("api.end_span"):
-                exchange.span.end()
+                exchange.span.end(exchange.ended_ns)
+
+    def _log(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+        # What the application attached in between must not show in our own line.
+        token = attach(exchange.context)
+        try:
+            self._access_log.write(exchange, shared)
+        finally:
+            detach(token)
 
 
-@contextmanager
-def _current(context: Context) -> Iterator[None]:
-    token = attach(context)
-    try:
-        yield
-    finally:
-        detach(token)
+def is_server_span(span: Span) -> bool:
+    """Tell whether a span is another instrumentation's, opened for this very request.
+
+    It is an open SERVER span; or a local one that is not recorded, below which ours would not be
+    recorded either.
+    """
+    if span.is_recording():
+        return getattr(span, "kind", None) is SpanKind.SERVER
+    found = span.get_span_context()
+    return found.is_valid and not found.is_remote
 
 
-def _unsampled_span() -> Span:
+def _surroundings() -> Context:
+    """Return the context the request arrived in.
+
+    A server may start the next request of a connection inside the task of the one before (uvicorn
+    does so for pipelined requests). What that left behind is not ours to continue.
+    """
+    current = get_current()
+    return current if ids.request_id(current) is None else Context()
+
+
+def _own_path(arrival: Arrival) -> str:
+    """Return the path below the application's root."""
+    path, root = arrival.path, arrival.root_path
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _is_counted(outer: Span) -> bool:
+    """Tell whether the instrumentation that opened a span measures the request under our names.
+
+    Those that follow the stable conventions do, and give the span this attribute at its start.
+    """
+    return conv.HTTP_REQUEST_METHOD in (getattr(outer, "attributes", None) or ())
+
+
+def _unsampled_span(context: Context) -> Span:
     """Return a span that is never exported but gives the request, and its log lines, an id."""
+    parent = trace.get_current_span(context).get_span_context()
     return NonRecordingSpan(
         SpanContext(
-            trace_id=secrets.randbits(128) or 1,
+            trace_id=parent.trace_id or secrets.randbits(128) or 1,
             span_id=secrets.randbits(64) or 1,
             is_remote=False,
             trace_flags=_NOT_SAMPLED,
         )
     )
-
-
-def _with_headers(message: Message, added: list[tuple[bytes, bytes]]) -> Message:
-    ours = {name for name, _ in added}
-    kept = [pair for pair in message.get("headers", ()) if bytes(pair[0]).lower() not in ours]
-    return {**message, "headers": [*kept, *added]}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
 
 from glam_sdk.api.envelope import Links, Pagination
+
+# What may stand in a path as it is (RFC 3986, section 3.3).
+_PLAIN_IN_PATH: Final = "/:@!$&'()*+,;=~"
 
 
 def page_links(request: Request, pagination: Pagination) -> Links:
@@ -16,7 +20,7 @@ def page_links(request: Request, pagination: Pagination) -> Links:
         for key, value in parse_qsl(request.url.query, keep_blank_values=True)
         if key not in ("page", "limit")
     ]
-    path = request.url.path
+    path = quote(_public_path(request), safe=_PLAIN_IN_PATH)
 
     def link(page: int) -> str:
         return f"{path}?{urlencode([*kept, ('page', page), ('limit', pagination.limit)])}"
@@ -30,3 +34,11 @@ def page_links(request: Request, pagination: Pagination) -> Links:
         first=link(1) if pages else None,
         last=link(pages) if pages else None,
     )
+
+
+def _public_path(request: Request) -> str:
+    """Return the path as the client knows it, with a prefix that a proxy has taken off."""
+    path: str = request.scope["path"]
+    root: str = request.scope.get("root_path", "").rstrip("/")
+    is_below = path == root or path.startswith(f"{root}/")
+    return path if is_below else root + path

@@ -1,77 +1,97 @@
 """Tell the route template of a request from what routing left in its scope.
 
-The route is never matched a second time, except for the prefix of a mounted sub-application, whose
-template routing does not keep.
+A route is not matched a second time, but for two cases in which routing leaves no template: the
+prefix of a mounted sub-application, and a plain Starlette route in a FastAPI application.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute, Match, Mount
 
 Scope = MutableMapping[str, Any]
 
 
-def route_template(scope: Scope, original: Mapping[str, Any]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Hold what a mounted application replaces in the scope."""
+
+    app: Any
+    path: str
+    root_path: str
+    method: str
+
+
+def route_template(scope: Scope, arrival: Arrival) -> str | None:
     """Return the template, such as ``/orders/{order_id}``, or None when no route matched.
 
     Args:
         scope: The scope after routing.
-        original: ``app``, ``path`` and ``root_path`` of the scope before routing, which a mounted
-            application replaces.
+        arrival: What the scope held before routing.
     """
     if "endpoint" not in scope:
         return None
     own = _own_template(scope)
-    if scope.get("root_path", "") == original["root_path"]:
-        return own if own is not None else _walk(original)
-    prefix = _mount_prefix(original)
-    if prefix is None:
-        return None
-    return f"{prefix}{own}" if own is not None else f"{prefix}/{{path}}"
+    if own is not None and scope.get("root_path", "") == arrival.root_path:
+        return own
+    prefix, routes, inner = _through_mounts(scope, arrival)
+    if own is not None:
+        return prefix + own
+    found = _matching(routes, inner, is_mount=False)
+    if found is not None:
+        return prefix + str(found.path_format)
+    return f"{prefix}/{{path}}" if prefix else None
 
 
 def _own_template(scope: Scope) -> str | None:
-    """Return the template FastAPI left in the scope, relative to the innermost application."""
+    """Return the template left in the scope, relative to the innermost application."""
+    route = scope.get("route")
     effective = scope.get("fastapi", {}).get("effective_route_context")
-    if effective is not None and effective.original_route is scope.get("route"):
-        template = effective.path_format
-    else:
-        template = getattr(scope.get("route"), "path_format", None)
-    return template if isinstance(template, str) else None
+    if effective is not None and route in (None, effective.original_route):
+        route = effective.starlette_route or effective
+        if isinstance(effective.original_route, Mount):
+            return None
+    if isinstance(route, Mount):
+        return None
+    template = getattr(route, "path_format", None)
+    return template if isinstance(template, str) and template else None
 
 
-def _mount_prefix(original: Mapping[str, Any]) -> str | None:
-    """Return the template of the mounts a request went through."""
-    routes = getattr(original["app"], "routes", ())
-    scope = {**original, "type": "http"}
+def _through_mounts(scope: Scope, arrival: Arrival) -> tuple[str, Sequence[BaseRoute], Scope]:
+    """Follow the mounts a request went through.
+
+    Returns:
+        Their template, the routes of the innermost application, and the scope these were matched
+        with.
+    """
+    routes: Sequence[BaseRoute] = getattr(arrival.app, "routes", ())
+    inner: Scope = {
+        "type": scope["type"],
+        "method": arrival.method,
+        "path": arrival.path,
+        "root_path": arrival.root_path,
+        "headers": scope.get("headers", ()),
+    }
     prefix = ""
-    while True:
-        mount = _matching(routes, scope, Mount)
-        if not isinstance(mount, Mount):
-            return prefix or None
-        _, child = mount.matches(scope)
+    while inner["root_path"] != scope.get("root_path", ""):
+        mount = _matching(routes, inner, is_mount=True)
+        if mount is None:
+            break
+        inner = {**inner, **mount.matches(inner)[1]}
         prefix += mount.path_format.removesuffix("/{path}")
-        scope = {**scope, **child}
         routes = mount.routes
+    return prefix, routes, inner
 
 
-def _walk(original: Mapping[str, Any]) -> str | None:
-    """Return the template of a plain Starlette route, which leaves none in the scope."""
-    routes = getattr(original["app"], "routes", ())
-    scope = {**original, "type": "http"}
-    route = _matching(routes, scope, (Route, WebSocketRoute))
-    return getattr(route, "path_format", None)
-
-
-def _matching(
-    routes: Any, scope: Scope, kind: type[BaseRoute] | tuple[type[BaseRoute], ...]
-) -> BaseRoute | None:
-    for route in routes:
-        if isinstance(route, kind):
-            probe = {**scope, "type": "websocket"} if isinstance(route, WebSocketRoute) else scope
-            if route.matches(probe)[0] != Match.NONE:
-                return route
+def _matching(routes: Sequence[BaseRoute], scope: Scope, *, is_mount: bool) -> Any:
+    """Return the first route that matches; those of included routers have their prefix."""
+    for route in iter_route_contexts(routes):
+        if isinstance(route.original_route, Mount) is not is_mount or not route.path_format:
+            continue
+        if route.matches(scope)[0] != Match.NONE:
+            return route
     return None

@@ -25,14 +25,26 @@ class UnitsOfWork(Protocol):
         ...
 
 
-async def _unit_of_work(connection: HTTPConnection) -> AsyncIterator[UnitOfWork]:
+_OPEN = "glam.unit_of_work"
+
+
+async def request_unit_of_work(connection: HTTPConnection) -> AsyncIterator[UnitOfWork]:
+    """Open the request's unit of work, or give the one that is open: one request, one."""
+    unit: UnitOfWork | None = connection.scope.get(_OPEN)
+    if unit is not None:
+        yield unit
+        return
     runtime: UnitsOfWork | None = connection.scope.get("glam.runtime")
     if runtime is None:
         raise InternalError(
             "UnitOfWorkDep needs a running service. Call service.install(app) at start-up."
         )
     async with runtime.unit_of_work() as unit:
-        yield unit
+        connection.scope[_OPEN] = unit
+        try:
+            yield unit
+        finally:
+            connection.scope.pop(_OPEN, None)
 
 
-UnitOfWorkDep = Annotated[UnitOfWork, Depends(_unit_of_work, scope="function")]
+UnitOfWorkDep = Annotated[UnitOfWork, Depends(request_unit_of_work, scope="function")]

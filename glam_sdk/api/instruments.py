@@ -1,0 +1,59 @@
+"""Measure requests and the errors they were answered with (OpenTelemetry HTTP metrics)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from glam_sdk._internal.guard import guarded
+from glam_sdk.api.exchange import Exchange
+from glam_sdk.errors import GlamBaseError
+from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry import metrics
+
+
+class Instruments:
+    """Hold the metrics of the HTTP edge; a request that is excluded reaches none but the errors."""
+
+    def __init__(self) -> None:
+        meter = metrics.get_meter("glam_sdk.api")
+        self._duration = metrics.duration_histogram(
+            meter,
+            conv.HTTP_SERVER_REQUEST_DURATION,
+            description="Duration of HTTP server requests.",
+            buckets=conv.HTTP_DURATION_BUCKETS,
+        )
+        self._active = meter.create_up_down_counter(
+            conv.HTTP_SERVER_ACTIVE_REQUESTS,
+            unit="{request}",
+            description="Number of active HTTP server requests.",
+        )
+        self._errors = meter.create_counter(
+            conv.GLAM_ERRORS,
+            unit="{error}",
+            description="Number of requests answered with an error, by its code.",
+        )
+
+    def opened(self, exchange: Exchange) -> None:
+        """Count a request as active."""
+        with guarded("api.metrics"):
+            self._active.add(1, exchange.measured)
+
+    def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+        """Measure a request that has ended."""
+        with guarded("api.metrics"):
+            self._active.add(-1, exchange.measured)
+            self._duration.record(exchange.duration_s, shared, context=exchange.context)
+
+    def failed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+        """Count the error of a request that was answered with one."""
+        code = exchange.shown_code()
+        if code is None or exchange.is_excluded:
+            return
+        if isinstance(exchange.error, GlamBaseError):
+            code = type(exchange.error).code  # an instance's own may have any number of values
+        labels = {conv.GLAM_ERROR_CODE: code}
+        if conv.HTTP_ROUTE in shared:
+            labels[conv.HTTP_ROUTE] = shared[conv.HTTP_ROUTE]
+        with guarded("api.metrics"):
+            self._errors.add(1, labels)

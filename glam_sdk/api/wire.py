@@ -1,0 +1,99 @@
+"""Watch what goes over the wire for one request: headers are added, the end is noticed.
+
+Flow: step 1, between server and application, in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from glam_sdk.api.exchange import Exchange
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OUR_HEADERS: Final = frozenset(
+    {b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"}
+)
+_STARTS: Final = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+
+
+class Wire:
+    """Stand between server and application for one request.
+
+    Args:
+        exchange: Told of status, end and the caller's leaving.
+        receive: The server's.
+        send: The server's.
+        headers: Added to the response, in place of headers of the same name.
+        finish: Called when the last byte was sent.
+    """
+
+    __slots__ = ("_exchange", "_finish", "_has_trailers", "_headers", "_receive", "_send")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        receive: Receive,
+        send: Send,
+        *,
+        headers: list[tuple[bytes, bytes]],
+        finish: Callable[[Exchange], None],
+    ) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._finish = finish
+        self._has_trailers = False
+
+    async def receive(self) -> Message:
+        """Pass on what the server received."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._exchange.is_complete:
+            self._exchange.is_abandoned = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the application sends."""
+        kind = message["type"]
+        exchange = self._exchange
+        if kind in _STARTS:
+            message = self._started(message)
+        elif kind == "websocket.close" and exchange.status is None:
+            exchange.status = 403  # what a server makes of a close before the handshake (ASGI)
+        is_last = self._is_last(kind, message)
+        if is_last:
+            exchange.is_complete = True
+            if exchange.is_joined:  # its owner ends the span as soon as it sees this message
+                self._finish(exchange)
+        try:
+            await self._send(message)
+        except OSError:
+            exchange.is_abandoned = True
+            raise
+        if is_last:
+            exchange.stop_clock()
+            # Without an exception for its error page, one may still be on its way up.
+            if exchange.error is not None or (exchange.status or 0) < 500:
+                self._finish(exchange)
+
+    def _started(self, message: Message) -> Message:
+        self._exchange.status = message.get("status", 101)
+        self._has_trailers = bool(message.get("trailers", False))
+        given = message.get("headers") or ()
+        kept = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
+        return {**message, "headers": kept + self._headers}
+
+    def _is_last(self, kind: str, message: Message) -> bool:
+        if kind == "http.response.body":
+            return not message.get("more_body", False) and not self._has_trailers
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers", False)
+        return kind == "http.response.pathsend"

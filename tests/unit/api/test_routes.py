@@ -1,0 +1,141 @@
+"""The route template in span names, metric labels and log lines; never the raw path."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route, Router
+from starlette.staticfiles import StaticFiles
+
+
+def text(request):
+    return PlainTextResponse("ok")
+
+
+@pytest.fixture
+def shop(app, tmp_path):
+    """An application that has routes of every kind."""
+    (tmp_path / "a.txt").write_text("a")
+    orders = APIRouter(prefix="/orders")
+    lines = APIRouter(prefix="/{order_id}/lines")
+
+    @app.get("/")
+    async def root() -> None: ...
+
+    @app.get("/items/{item_id:path}")
+    async def item(item_id: str) -> None: ...
+
+    @orders.get("/{order_id}")
+    async def order(order_id: str) -> None: ...
+
+    @lines.get("/{line}")
+    async def line(order_id: str, line: int) -> None: ...
+
+    lines.add_route("/raw/{name}", text)
+    orders.include_router(lines)
+    orders.mount("/files/{year}", Starlette(routes=[Route("/{name}", text)]))
+    app.include_router(orders, prefix="/v1")
+    app.add_route("/plain/{name}", text)
+
+    inner, innermost = FastAPI(), FastAPI()
+    inner_router = APIRouter(prefix="/things")
+
+    @inner_router.get("/{thing}")
+    async def thing(thing: str) -> None: ...
+
+    @innermost.get("/leaf/{leaf}")
+    async def leaf(leaf: str) -> None: ...
+
+    inner.include_router(inner_router)
+    inner.add_route("/raw/{name}", text)
+    inner.mount("/deep", innermost)
+    app.mount("/tenants/{tenant}", inner)
+    app.mount(
+        "/star", Starlette(routes=[Route("/{x}", text), Mount("/y", routes=[Route("/z", text)])])
+    )
+    app.mount("/router", Router([Route("/{x}", text)]))
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    app.router.routes.append(Host("other.test", app=Router([Route("/hosted/{x}", text)])))
+    return app
+
+
+ROUTES = {
+    "/": "/",
+    "/items/a/b": "/items/{item_id}",
+    "/v1/orders/7": "/v1/orders/{order_id}",
+    "/v1/orders/7/lines/3": "/v1/orders/{order_id}/lines/{line}",
+    "/v1/orders/7/lines/x": "/v1/orders/{order_id}/lines/{line}",
+    "/v1/orders/raw/n": "/v1/orders/raw/{name}",
+    "/v1/files/2026/a": "/v1/files/{year}/{name}",
+    "/plain/a": "/plain/{name}",
+    "/tenants/acme/things/1": "/tenants/{tenant}/things/{thing}",
+    "/tenants/acme/raw/1": "/tenants/{tenant}/raw/{name}",
+    "/tenants/acme/deep/leaf/1": "/tenants/{tenant}/deep/leaf/{leaf}",
+    "/tenants/acme/nowhere": "/tenants/{tenant}/{path}",
+    "/tenants/acme/docs": "/tenants/{tenant}/docs",
+    "/star/1": "/star/{x}",
+    "/star/y/z": "/star/y/z",
+    "/router/1": "/router/{x}",
+    "/static/a.txt": "/static/{path}",
+    "/static/none": "/static/{path}",
+    "/docs": "/docs",
+}
+
+
+def test_the_template_is_in_span_metric_and_log(shop, serve, telemetry):
+    """All three signals carry the same template, with the prefixes of routers and mounts."""
+    with serve(shop) as client:
+        for path in ROUTES:
+            expected = 404 if "no" in path else 422 if path.endswith("/x") else 200
+            assert client.get(path).status_code == expected, path
+    assert [span.name for span in telemetry.spans] == [f"GET {route}" for route in ROUTES.values()]
+    assert [span.attributes["http.route"] for span in telemetry.spans] == list(ROUTES.values())
+    assert [e["http.route"] for e in telemetry.logs("http.request")] == list(ROUTES.values())
+    scrape = telemetry.scrape()
+    for route in ROUTES.values():
+        assert f'http_route="{route}"' in scrape
+    assert "acme" not in scrape
+
+
+def test_a_path_without_a_route_has_no_template(shop, serve, telemetry):
+    """Unmatched paths, whatever they are, are one series and one span name."""
+    with serve(shop) as client:
+        for path in ("/a", "/b/c", "/wp-admin.php", "/v1/orders/"):
+            assert client.get(path).status_code in (404, 307)
+    assert {span.name for span in telemetry.spans} == {"GET"}
+    assert all("http.route" not in span.attributes for span in telemetry.spans)
+    counts = [
+        line
+        for line in telemetry.scrape().splitlines()
+        if line.startswith("http_server_request_duration_seconds_count")
+    ]
+    assert all("http_route" not in line for line in counts)
+
+
+def test_a_wrong_method_is_measured_under_the_route_it_missed(shop, serve, telemetry):
+    """A 405 belongs to the route whose path matched."""
+    with serve(shop) as client:
+        client.delete("/v1/orders/7")
+    assert telemetry.spans[0].name == "DELETE /v1/orders/{order_id}"
+
+
+def test_a_root_path_is_no_part_of_the_template(telemetry, serve):
+    """The prefix of a proxy is not the service's."""
+    app = telemetry.service.install(FastAPI())
+
+    @app.get("/orders/{n}")
+    async def order(n: int) -> None: ...
+
+    with serve(app, root_path="/api") as client:
+        assert client.get("/orders/1").status_code == 200
+        assert client.get("/health").status_code == 200
+    assert [span.name for span in telemetry.spans] == ["GET /orders/{n}"]
+
+
+def test_a_host_route_has_the_template_of_its_application(shop, serve, telemetry):
+    """Routing by host adds nothing to the template."""
+    with serve(shop) as client:
+        client.get("/hosted/1", headers={"Host": "other.test"})
+    assert telemetry.spans[0].name == "GET /hosted/{x}"
