@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from examples.demo import report
-from examples.demo.forwarding import forward_to
+from examples.demo.forwarding import Forwarding
 from examples.demo.shop import Shop
 from examples.demo.traffic import send_traffic
 from glam_sdk.testing.otlp import OtlpReceiver
@@ -24,22 +24,24 @@ def main() -> int:
     # SIGTERM becomes an exception, so that everything started here is ended here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     collector = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    forwarding = Forwarding(collector) if collector else None
     with (
         tempfile.TemporaryDirectory(prefix="glam-demo-") as folder,
-        OtlpReceiver(forward=forward_to(collector) if collector else None) as receiver,
+        OtlpReceiver(forward=forwarding.send if forwarding else None) as receiver,
         Shop(Path(folder), receiver.endpoint) as shop,
     ):
         print(f"Started {', '.join(shop.names)} on a real NATS server at {shop.nats_url}\n")
-        followed = send_traffic(shop.storefront_url)
+        refused, followed = send_traffic(shop.storefront_url)
         receiver.wait_for(lambda r: report.is_whole(r.trace(followed)), timeout_s=30)
+        report.show_refusal(receiver, refused)
         complete = (
             report.show_trace(receiver, followed),
             report.show_logs(shop.log_files, followed),
             report.show_scrape(shop.storefront_url),
         )
         report.show_verdict(complete)
-        if collector:
-            print(f"Everything was sent on to {collector} as well.")
+        if forwarding:
+            print(forwarding.summary())
         if keep:
             print(f"\nStorefront: {shop.storefront_url}/docs   Ctrl-C ends it.")
             shop.wait_for_interrupt()
@@ -47,4 +49,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

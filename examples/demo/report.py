@@ -35,6 +35,15 @@ def show_trace(receiver: OtlpReceiver, trace_id: str) -> bool:
     return is_whole(spans)
 
 
+def show_refusal(receiver: OtlpReceiver, trace_id: str) -> None:
+    """Print the trace of the order that was refused."""
+    receiver.wait_for(lambda r: any(s.kind == "SERVER" for s in r.trace(trace_id)))
+    spans = receiver.trace(trace_id)
+    print(f"\n── Refused: trace {trace_id} ──")
+    for root in _roots(spans):
+        _print_branch(root, spans, depth=0)
+
+
 def _roots(trace: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:
     ids = {span.span_id for span in trace}
     return [span for span in trace if span.parent_id not in ids]
@@ -42,8 +51,8 @@ def _roots(trace: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:
 
 def _print_branch(span: ReceivedSpan, spans: Sequence[ReceivedSpan], depth: int) -> None:
     label = f"{'  ' * depth}{span.name}"
-    status = "" if span.status == "UNSET" else f"  {span.status}"
-    print(f"{label:<58} {span.service:<14} {span.kind:<9} {span.duration_ms:7.1f} ms{status}")
+    status = span.status.lower()
+    print(f"{label:<50} {span.service:<14} {span.kind:<9} {span.duration_ms:7.1f} ms  {status}")
     for child in spans:
         if child.parent_id == span.span_id:
             _print_branch(child, spans, depth + 1)
@@ -62,9 +71,12 @@ def show_logs(files: Mapping[str, Path], trace_id: str) -> bool:
                 return False
             if entry.get("trace_id") == trace_id:
                 found.append(entry)
-    for entry in sorted(found, key=lambda e: str(e["timestamp"])):
+    found.sort(key=lambda entry: str(entry["timestamp"]))
+    for entry in found:
         clock = entry["timestamp"][11:23]
         print(f"{clock}  {entry['level']:<7}  {entry['service']:<14} {entry['message']}")
+    if found:
+        print(f"The last of them as it was written:\n{json.dumps(found[-1])}")
     return {entry["service"] for entry in found} == _SERVICES
 
 

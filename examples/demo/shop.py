@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +79,18 @@ class Shop:
             f"examples.shop.{name}:app",
             log_file=self._folder / f"{name}.log",
             environment=environment,
+            inherited=_without_settings(os.environ),
         )
         self._services[name] = starting.enter_context(process)
         return process
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what would configure the services: the demo is the same on every machine."""
+    prefixes = ("OTEL_", "GLAM_", "NATS_", *(f"{name.upper()}_" for name in Shop.names))
+    names = {"APP_ENV", "LOG_LEVEL"}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in names and not name.startswith(prefixes)
+    }

@@ -15,19 +15,21 @@ _CARTS: Final = (
 )
 
 
-def send_traffic(storefront: str) -> str:
-    """Send every cart, one of which is refused, and return the trace id of the last.
+def send_traffic(storefront: str) -> tuple[str, str]:
+    """Send every cart; return the trace ids of the one that is refused and of the last.
 
     Raises:
         RuntimeError: When an answer has no trace id.
     """
-    trace_id = ""
+    trace_id = refused = ""
     for cart in _CARTS:
         status, trace_id = _checkout(storefront, cart)
         print(f"POST /checkout  {cart['product']:<9} → {status}  trace {trace_id}")
         if not trace_id:
             raise RuntimeError("The response has no X-Trace-ID header.")
-    return trace_id
+        if status == 409:
+            refused = trace_id
+    return refused, trace_id
 
 
 def _checkout(storefront: str, cart: dict[str, object]) -> tuple[int, str]:

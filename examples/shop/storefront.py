@@ -4,14 +4,13 @@ from decimal import Decimal
 from typing import Any
 
 from fastapi import FastAPI
-from httpx import HTTPError
 from pydantic import BaseModel, Field
 
 import glam_sdk
 from glam_sdk.api import ApiResponse, success_response
-from glam_sdk.client import http_client
+from glam_sdk.client import http_client, raise_for_upstream
 from glam_sdk.config import ServiceConfig, load
-from glam_sdk.errors import ConflictError, classify_http_error
+from glam_sdk.errors import ConflictError
 
 
 class StorefrontSettings(ServiceConfig):
@@ -24,7 +23,7 @@ class StorefrontSettings(ServiceConfig):
 settings = load(StorefrontSettings, "storefront")
 service = glam_sdk.init("storefront", version="1.0.0")
 app = service.install(FastAPI(title="Storefront"))
-orders = http_client(settings.orders_url)
+orders = http_client(settings.orders_url, service_name="orders")
 log = glam_sdk.get_logger(__name__)
 
 
@@ -41,11 +40,7 @@ class Cart(BaseModel):
 async def checkout(cart: Cart) -> ApiResponse[dict[str, Any]]:
     """Place an order for a cart."""
     log.info("checkout.started", product=cart.product, quantity=cart.quantity)
-    try:
-        answer = await orders.post("/orders", json=cart.model_dump(mode="json"))
-        if answer.status_code == 409:
-            raise ConflictError("This product is sold out.", current_state="sold_out")
-        answer.raise_for_status()
-    except HTTPError as exc:
-        raise classify_http_error(exc, service_name="orders") from exc
-    return success_response(answer.json()["data"])
+    answer = await orders.post("/orders", json=cart.model_dump(mode="json"))
+    if answer.status_code == 409:
+        raise ConflictError("This product is sold out.", current_state="sold_out")
+    return success_response(raise_for_upstream(answer).json()["data"])

@@ -14,7 +14,7 @@ from glam_sdk.config.settings import (
     Settings,
     TelemetrySettings,
 )
-from glam_sdk.config.sources import export_otel_variables
+from glam_sdk.config.sources import export_otel_variables, otel_variable_names
 
 __all__ = [
     "DatabaseSettings",
@@ -37,5 +37,6 @@ __all__ = [
     "load",
     "load_settings",
     "notes",
+    "otel_variable_names",
     "provenance",
 ]

@@ -80,6 +80,8 @@ class HttpSettings(Section):
     """Share of fast successful requests that a `sampled` access log keeps."""
     slow_request_s: _Seconds = 1.0
     """Seconds from which a request counts as slow."""
+    admin_token: Annotated[SecretStr | None, Field(min_length=16)] = None
+    """Token for `/admin/loggers`, where log levels are changed; without one it is not there."""
     drain_delay_s: Annotated[float, Field(ge=0, le=300)] = 0.0
     """Seconds between SIGTERM, when readiness begins to fail, and the server's stop."""
 
@@ -151,6 +153,12 @@ class TelemetrySettings(Section):
         _Seconds, Env("OTEL_METRIC_EXPORT_INTERVAL", formats.milliseconds)
     ] = 60.0
     """Seconds between two pushes of metrics (the OpenTelemetry variable is in milliseconds)."""
+    metric_series_limit: Annotated[int, Field(ge=1)] = 2000
+    """Series that one metric may have; measurements beyond are counted as its overflow."""
+    metric_label_length: Annotated[int, Field(ge=16)] = 256
+    """Characters that are kept of a label's value in metrics."""
+    workers_dir: Path | None = None
+    """Directory in which workers sum up their metrics; uvicorn and gunicorn need none."""
     shutdown_timeout_s: _Seconds = 5.0
     """Seconds that all signals together have to send what is left when the service stops."""
 
@@ -216,6 +224,16 @@ class DatabaseSettings(Section):
     """Seconds that a connection may take to be made."""
     pool_timeout_s: _Seconds = 30.0
     """Seconds to wait for a free connection."""
+    statement_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """Seconds after which PostgreSQL gives a statement up (0: never, as behind PgBouncer)."""
+    slow_query_s: Annotated[float, Field(ge=0)] = 0.5
+    """Seconds from which a statement is logged as slow (0: none is)."""
+    repeated_query_limit: Annotated[int, Field(ge=0)] = 10
+    """Times a request may ask the same before a log line hints at it (0: no hints)."""
+    internal_spans: tuple[
+        Annotated[Literal["transaction", "operation"], BeforeValidator(_lower)], ...
+    ] = ("operation",)
+    """Spans around those of statements: each repository `operation`, each whole `transaction`."""
     sqlite_path: str = "service.sqlite3"
     """SQLite file used when neither `url` nor `host` is set; `<service>.sqlite3` by default."""
 

@@ -107,6 +107,11 @@ def read_yaml(root: Path, relative: str, problems: Problems) -> Layer:
     return layer
 
 
+def otel_variable_names() -> list[str]:
+    """Return the names of the ``OTEL_*`` variables that are set in this process."""
+    return sorted(name for name in os.environ if name.startswith("OTEL_"))
+
+
 def export_otel_variables(settings: ServiceConfig) -> None:
     """Put the ``OTEL_*`` variables that stand only in ``.env`` into the process's environment.
 

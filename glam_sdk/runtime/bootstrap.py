@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import atexit
-import sys
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from glam_sdk.config import Settings, export_otel_variables, load_settings, notes
-from glam_sdk.errors import ConfigurationError, GlamBaseError
+from glam_sdk.config import (
+    Settings,
+    export_otel_variables,
+    load_settings,
+    notes,
+    otel_variable_names,
+)
+from glam_sdk.errors import ConfigurationError
 from glam_sdk.runtime import state
+from glam_sdk.runtime.plain_failure import failing_plainly
 from glam_sdk.runtime.service import Service
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.pipeline import Pipeline, configure
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline import Pipeline
 
 
 def init(
@@ -41,27 +48,32 @@ def init(
         ConfigurationError: Listing every bad value with its source; or when the process is
             already another service.
     """
-    with state.lock:
+    with state.lock, failing_plainly():
         running = state.current()
         if running is not None:
-            if running.name != service_name:
-                raise ConfigurationError(
-                    f"This process already runs as {running.name!r}, so init({service_name!r}) "
-                    "was refused. Call init once per process, or shutdown() in between."
-                )
-            return running
+            return _same(running, service_name)
+        if state.has_ended():
+            raise ConfigurationError(
+                f"init({service_name!r}) was called after shutdown(). OpenTelemetry's providers "
+                "can be set once in a process: call shutdown() only when the process ends."
+            )
         merged = _with_arguments(overrides, version=version, namespace=namespace)
-        try:
-            settings = load_settings(service_name, overrides=merged, env_prefix=env_prefix)
-        except ConfigurationError:
-            _print_our_errors_plainly()
-            raise
+        settings = load_settings(service_name, overrides=merged, env_prefix=env_prefix)
         service = Service(settings, _pipeline_for(settings))
-        for note in notes(settings):
-            get_logger("glam_sdk.config").warning("config.note", note=note)
         state.set_current(service)
         atexit.register(shutdown)
+        for note in notes(settings):
+            get_logger("glam_sdk.config").warning("config.note", note=note)
         return service
+
+
+def _same(running: Service, service_name: str) -> Service:
+    if running.name != service_name:
+        raise ConfigurationError(
+            f"This process already runs as {running.name!r}, so init({service_name!r}) "
+            "was refused. Call init once per process."
+        )
+    return running
 
 
 def prepare() -> None:
@@ -69,25 +81,37 @@ def prepare() -> None:
 
     Without ``OTEL_SERVICE_NAME`` the service is ``unknown_service``, as the specification says.
     """
-    with state.lock:
+    with state.lock, failing_plainly():
         if state.current() is not None or state.prepared() is not None:
             return
         settings = load_settings("unknown_service")
         if settings.telemetry.otel_service_name:
             settings = load_settings(settings.telemetry.otel_service_name)
-        export_otel_variables(settings)
-        state.set_prepared(configure(settings))
+        state.set_prepared(_built(settings))
         atexit.register(shutdown)
 
 
 def _pipeline_for(settings: Settings) -> Pipeline:
-    export_otel_variables(settings)
     pipeline = state.prepared()
     if pipeline is None:
-        return configure(settings)
+        return _built(settings)
     state.set_prepared(None)
     pipeline.take_over(settings)
     return pipeline
+
+
+def _built(settings: Settings) -> Pipeline:
+    export_otel_variables(settings)
+    try:
+        # The SDK reads some of its variables when it is imported.
+        from glam_sdk.telemetry.pipeline import configure
+
+        return configure(settings)
+    except ValueError as exc:
+        raise ConfigurationError(
+            f"OpenTelemetry refused its configuration: {exc}. Look at the OTEL_* variables that "
+            f"are set: {', '.join(otel_variable_names()) or 'none'}."
+        ) from exc
 
 
 def shutdown() -> list[str]:
@@ -98,8 +122,7 @@ def shutdown() -> list[str]:
     """
     with state.lock:
         service, pipeline = state.current(), state.prepared()
-        state.set_current(None)
-        state.set_prepared(None)
+        state.end()
     atexit.unregister(shutdown)
     if service is not None:
         return service.shutdown()
@@ -117,19 +140,3 @@ def _with_arguments(
     if service:
         merged["service"] = {**merged.get("service", {}), **service}
     return merged
-
-
-def _print_our_errors_plainly() -> None:
-    """Let an uncaught error of ours end the process with its message, without a traceback.
-
-    Set only once a start has failed: the message already says what is wrong and where.
-    """
-    previous = sys.excepthook
-
-    def hook(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(exc, GlamBaseError):
-            sys.stderr.write(f"{exc.code}: {exc.message}\n")
-        else:
-            previous(kind, exc, trace)
-
-    sys.excepthook = hook

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from glam_sdk.lifecycle import Check, Component
-from glam_sdk.telemetry.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline import Pipeline
 
 CHECK_TIMEOUT_S: Final = 2.0
 

@@ -13,8 +13,8 @@ from glam_sdk.errors import ConfigurationError
 from glam_sdk.lifecycle import Component
 from glam_sdk.runtime.drain import Drain
 from glam_sdk.runtime.health import Exports, check_components
+from glam_sdk.runtime.plain_failure import failing_plainly, telling_sources
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from glam_sdk.database import Database, UnitOfWork
     from glam_sdk.events import StreamSpec
     from glam_sdk.messaging import Publisher
+    from glam_sdk.telemetry.pipeline import Pipeline
 
 C = TypeVar("C", bound=Component)
 
@@ -43,6 +44,7 @@ class Service:
         self._starting = asyncio.Lock()
         self._database: Database | None = None
         self._publisher: Publisher | None = None
+        self._late: list[str] = []
         self._drain = Drain(settings.http.drain_delay_s)
         self._log = get_logger("glam_sdk.service")
 
@@ -152,11 +154,11 @@ class Service:
             if self._users > 1:
                 return
             self._pipeline.adopt_logging()
+            await asyncio.to_thread(self._pipeline.join_workers)
             self._drain.watch_sigterm()
             try:
-                for component in self._components:
-                    await component.start()
-                    self._started.append(component)
+                with failing_plainly():
+                    await self._start_components()
             except BaseException:
                 await self._stop_components()
                 self._users = 0
@@ -175,9 +177,16 @@ class Service:
             await self._stop_components()
             self._drain.reset()
             self._log.info("service.stopped")
+            await asyncio.to_thread(self._pipeline.leave_workers)
             # With uvicorn, SIGTERM never runs atexit: here is the last chance to export.
             timeout_s = self.settings.telemetry.shutdown_timeout_s
-            await asyncio.to_thread(self._pipeline.flush, timeout_s)
+            self._late = await asyncio.to_thread(self._pipeline.flush, timeout_s)
+
+    async def _start_components(self) -> None:
+        for component in self._components:
+            with telling_sources(self.settings, component.name):
+                await component.start()
+            self._started.append(component)
 
     async def _stop_components(self) -> None:
         while self._started:
@@ -211,4 +220,6 @@ class Service:
         Returns:
             The signals that could not be exported in time.
         """
-        return self._pipeline.shutdown(self.settings.telemetry.shutdown_timeout_s)
+        # A flush that ran into the deadline has used it up: there is one, not one a step.
+        timeout_s = 0.0 if self._late else self.settings.telemetry.shutdown_timeout_s
+        return self._pipeline.shutdown(timeout_s) or self._late

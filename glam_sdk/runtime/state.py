@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 lock = threading.RLock()
 _current: Service | None = None
 _prepared: Pipeline | None = None
+_ended = False
 
 
 def current() -> Service | None:
@@ -34,3 +35,21 @@ def set_prepared(pipeline: Pipeline | None) -> None:
     """Leave a pipeline for ``init``, or take it away; hold ``lock`` while doing so."""
     global _prepared  # noqa: PLW0603 - the slot's first half: the service without its name
     _prepared = pipeline
+
+
+def end() -> None:
+    """Empty the slot for good: OpenTelemetry's providers cannot be set a second time."""
+    global _current, _prepared, _ended  # noqa: PLW0603 - the same slot
+    _ended = _ended or _current is not None or _prepared is not None
+    _current = _prepared = None
+
+
+def has_ended() -> bool:
+    """Tell whether a service of this process was shut down."""
+    return _ended
+
+
+def forget() -> None:
+    """Make the slot as new; for tests, which put the global providers back as well."""
+    global _current, _prepared, _ended
+    _current, _prepared, _ended = None, None, False

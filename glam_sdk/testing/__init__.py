@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from glam_sdk._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from glam_sdk.testing.bus import InMemoryBus, StoredMessage
     from glam_sdk.testing.nats import NatsServer
     from glam_sdk.testing.otlp import OtlpReceiver, ReceivedLog, ReceivedSpan
     from glam_sdk.testing.postgres import PostgresServer
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "AppServer": "servers",
     "CapturedTelemetry": "telemetry",
+    "InMemoryBus": "bus",
     "NatsServer": "nats",
     "OtlpReceiver": "otlp",
     "PostgresServer": "postgres",
     "ReceivedLog": "otlp",
     "ReceivedSpan": "otlp",
     "ServiceProcess": "processes",
+    "StoredMessage": "bus",
     "capture_telemetry": "telemetry",
     "free_port": "processes",
 }
@@ -30,12 +33,14 @@ _MODULES = {
 __all__ = [
     "AppServer",
     "CapturedTelemetry",
+    "InMemoryBus",
     "NatsServer",
     "OtlpReceiver",
     "PostgresServer",
     "ReceivedLog",
     "ReceivedSpan",
     "ServiceProcess",
+    "StoredMessage",
     "capture_telemetry",
     "free_port",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -100,6 +101,7 @@ class NatsServer:
     def stop(self) -> None:
         """End the server in good order; streams stay on disk until the block ends."""
         if self._process is not None:
+            self.thaw()
             self._process.terminate()
             self._reap()
 
@@ -108,6 +110,16 @@ class NatsServer:
         if self._process is not None:
             self._process.kill()
             self._reap()
+
+    def freeze(self) -> None:
+        """Let the server hang (SIGSTOP): its sockets stay open, and nothing answers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on (SIGCONT)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Start the server again on the same port and data; it is stopped first when it runs."""

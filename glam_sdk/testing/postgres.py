@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 _USER: Final = "postgres"
+_KILL_TIMEOUT_S: Final = 10.0
 
 
 class PostgresServer:
@@ -36,9 +38,7 @@ class PostgresServer:
         Args:
             database: Name of the database, whether it exists or not.
         """
-        if self._server is None:
-            raise RuntimeError("PostgreSQL is not running. Use it inside: with PostgresServer().")
-        socket_dir = self._server.get_postmaster_info().socket_dir
+        socket_dir = self._running().get_postmaster_info().socket_dir
         return f"postgresql+asyncpg://{_USER}@/{database}?host={socket_dir}"
 
     def start(self) -> None:
@@ -64,6 +64,21 @@ class PostgresServer:
             server.cleanup()
         if directory is not None:
             directory.cleanup()
+
+    def kill(self) -> None:
+        """End the server as a crash would: no goodbye to its clients, nothing written out."""
+        process = self._running().get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=_KILL_TIMEOUT_S)
+
+    def restart(self) -> None:
+        """Start a killed server again on its data, at the same URL."""
+        self._running().ensure_postgres_running()
+
+    def _running(self) -> Any:
+        if self._server is None:
+            raise RuntimeError("PostgreSQL is not running. Use it inside: with PostgresServer().")
+        return self._server
 
     def __enter__(self) -> Self:
         self.start()

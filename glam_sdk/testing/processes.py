@@ -30,8 +30,8 @@ class ServiceProcess:
     Args:
         target: ``module:app``.
         log_file: Takes standard output and standard error.
-        environment: Added to this process's environment.
-        directory: Working directory of the process.
+        environment: Added to ``inherited``.
+        inherited: The environment to start from; this process's own by default.
         ready_path: Asked until it answers below 500.
         start_timeout_s: Seconds to wait for that.
     """
@@ -42,15 +42,17 @@ class ServiceProcess:
         *,
         log_file: Path,
         environment: Mapping[str, str] | None = None,
-        directory: Path | None = None,
+        inherited: Mapping[str, str] | None = None,
         ready_path: str = "/health/ready",
         start_timeout_s: float = 30.0,
     ) -> None:
         self.port = free_port()
         self.log_file = log_file
         self._target = target
-        self._environment = dict(environment or {})
-        self._directory = directory
+        self._environment = {
+            **(os.environ if inherited is None else inherited),
+            **(environment or {}),
+        }
         self._ready_path = ready_path
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,8 +78,7 @@ class ServiceProcess:
         command = [sys.executable, "-m", "uvicorn", self._target, "--host", "127.0.0.1"]
         self._process = subprocess.Popen(
             [*command, "--port", str(self.port)],
-            env={**os.environ, **self._environment},
-            cwd=self._directory,
+            env=self._environment,
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )

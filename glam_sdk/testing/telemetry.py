@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util._once import Once
 
-from glam_sdk.runtime import bootstrap
+from glam_sdk.runtime import bootstrap, state
 from glam_sdk.runtime.service import Service
 from glam_sdk.telemetry import logs, stdlib_logging
 
@@ -116,7 +116,8 @@ def capture_telemetry(
 
 
 def _forget_global_providers() -> None:
-    """Undo ``set_*_provider``; OpenTelemetry has no public way, its own tests do the same."""
+    """Undo ``init`` and ``set_*_provider``; OpenTelemetry's own tests have no public way either."""
+    state.forget()
     trace._TRACER_PROVIDER = None  # noqa: SLF001
     trace._TRACER_PROVIDER_SET_ONCE = Once()  # noqa: SLF001
     meters: Any = metrics._internal  # noqa: SLF001

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,7 +36,7 @@ def failed_start(tmp_path: Path, **environment: str) -> tuple[int, str]:
     [
         pytest.param(
             {"NEEDY_DB_URL": "postgresql://ada:hunter2@127.0.0.1:{port}/shop"},
-            ("127.0.0.1:{port}", "database"),
+            ("127.0.0.1:{port}", "database.url from environment variable NEEDY_DB_URL"),
             id="unreachable database",
         ),
         pytest.param(
@@ -40,7 +44,7 @@ def failed_start(tmp_path: Path, **environment: str) -> tuple[int, str]:
                 "NEEDY_DB_URL": "sqlite+aiosqlite:///:memory:",
                 "NATS_SERVERS": "nats://ada:hunter2@127.0.0.1:{port}",
             },
-            ("127.0.0.1:{port}", "NATS_SERVERS"),
+            ("127.0.0.1:{port}", "nats.servers from environment variable NATS_SERVERS"),
             id="unreachable NATS",
         ),
         pytest.param(
@@ -72,3 +76,27 @@ def test_the_sentence_is_a_json_line(tmp_path: Path) -> None:
     )
     entries = [json.loads(line) for line in output.splitlines()]
     assert any("MESSAGE_BUS_ERROR" in entry["message"] for entry in entries)
+
+
+def test_workers_say_their_sentence_too(tmp_path: Path) -> None:
+    """``uvicorn --workers`` starts processes whose uncaught exceptions it prints itself."""
+    output = tmp_path / "out.log"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "tests.integration.apps.needy:app"),
+                *("--workers", "2", "--port", str(free_port())),
+            ],
+            env={**os.environ, "NEEDY_DB_POOL_SIZE": "many"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while "NEEDY_DB_POOL_SIZE" not in output.read_text() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            process.terminate()
+            process.wait(15)
+    assert "NEEDY_DB_POOL_SIZE" in output.read_text()
+    assert "Traceback" not in output.read_text()

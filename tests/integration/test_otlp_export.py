@@ -187,3 +187,18 @@ def test_each_signal_can_have_an_endpoint_of_its_own(tmp_path: Path, signal: str
             "metrics": bool(receiver.metrics),
         }
         assert arrived == {name: name == signal for name in arrived}
+
+
+@pytest.mark.parametrize("variable", ["GLAM_TELEMETRY__ENDPOINT", "PLAIN_TELEMETRY__ENDPOINT"])
+def test_an_endpoint_from_any_source_is_where_telemetry_goes(tmp_path: Path, variable: str) -> None:
+    """What ``glam config`` shows is what is used, not only the standard variable."""
+    with OtlpReceiver() as receiver:
+        with ServiceProcess(
+            TARGET,
+            log_file=tmp_path / "out.log",
+            environment={variable: receiver.endpoint},
+            ready_path="/health",
+        ) as process:
+            get(f"{process.url}/work/7")
+            process.stop()
+        assert_everything_arrived(receiver)

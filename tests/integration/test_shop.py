@@ -41,7 +41,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Followed:
     """Run the shop, send the demo's traffic, and stop it."""
     folder = tmp_path_factory.mktemp("shop")
     with OtlpReceiver() as receiver, Shop(folder, receiver.endpoint) as running:
-        followed = send_traffic(running.storefront_url)
+        _, followed = send_traffic(running.storefront_url)
         assert receiver.wait_for(lambda r: is_whole(r.trace(followed)), timeout_s=30)
         scrapes = {accept: scrape(running.storefront_url, accept) for accept in (TEXT, OPENMETRICS)}
         files = running.log_files

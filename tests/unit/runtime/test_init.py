@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -147,9 +148,59 @@ def test_a_bad_setting_ends_the_process_with_one_clear_message(
     assert "hunter2" not in done.stderr
 
 
-def test_after_shutdown_another_service_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``shutdown`` empties the process-wide slot."""
-    with capture_telemetry("first"):
-        glam_sdk.shutdown()
-        with capture_telemetry("second") as captured:
-            assert captured.service.name == "second"
+def test_init_after_shutdown_is_refused() -> None:
+    """OpenTelemetry's providers cannot be set twice: a clear error beats a service that is deaf."""
+    done = run_python("import glam_sdk as g; g.init('a'); g.shutdown(); g.init('b')")
+    assert done.returncode != 0
+    assert "after shutdown()" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_PROPAGATORS", "nonsense"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "99999"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-3"),
+    ],
+)
+def test_what_opentelemetry_refuses_is_one_sentence_that_names_the_variable(
+    variable: str, value: str
+) -> None:
+    """The SDK's own ValueError does not always say which variable it read."""
+    endpoint = "http://127.0.0.1:9"
+    done = run_python(
+        "import glam_sdk; glam_sdk.init('a')",
+        **{variable: value, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+    )
+    assert done.returncode != 0
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_sdk_says_while_it_is_built_goes_through_the_chain() -> None:
+    """Log lines are JSON from the first one on."""
+    done = run_python("import glam_sdk; glam_sdk.init('a')", OTEL_TRACES_SAMPLER="bogus")
+    assert done.stderr == ""
+    assert [json.loads(line)["level"] for line in done.stdout.splitlines()] == ["warning"]
+
+
+def test_one_deadline_serves_the_stop_and_the_end_of_the_process() -> None:
+    """A flush that ran into the deadline is not followed by a second wait at exit."""
+    code = """
+import asyncio, glam_sdk, socket, time
+silent = socket.create_server(("127.0.0.1", 0))
+port = silent.getsockname()[1]
+service = glam_sdk.init("a", overrides={"telemetry": {
+    "endpoint": f"http://127.0.0.1:{port}", "shutdown_timeout_s": 1.0}})
+async def main():
+    async with service:
+        with glam_sdk.span("work"): pass
+asyncio.run(main())
+started = time.monotonic()
+print(glam_sdk.shutdown(), time.monotonic() - started < 0.9)
+"""
+    last = run_python(code).stdout.splitlines()[-1]
+    assert last.startswith("['")
+    assert "traces" in last
+    assert last.endswith("True")
