@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from glam_sdk.telemetry.log_encoding import interpolated, safe_str
+from glam_sdk.telemetry.log_levels import levels, set_level
 from glam_sdk.telemetry.logs import pipeline
 
+# What every record has, and uvicorn's second, coloured copy of the message.
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "message",
     "asctime",
     "taskName",
+    "color_message",
 }
 _LEVEL_METHODS: Final = (
     (logging.CRITICAL, "critical"),
@@ -20,11 +25,16 @@ _LEVEL_METHODS: Final = (
     (logging.WARNING, "warning"),
     (logging.INFO, "info"),
 )
-# They set handlers of their own and do not propagate; our access line replaces the third.
-_SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
-_ACCESS_LOGGER: Final = "uvicorn.access"
-# Each writes a line a request at INFO, which the spans and our own lines already tell.
-_QUIET: Final = {"httpx": "WARNING", "httpcore": "WARNING"}
+# They set handlers of their own and do not propagate.
+_SERVER_LOGGERS: Final = (
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.asgi",
+    "gunicorn.error",
+    "hypercorn.error",
+)
+# One line a request, which our own access log replaces.
+_ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
 _LOGGED: Final = "__glam_logged__"
 
 
@@ -39,13 +49,23 @@ def mark_logged(exc: BaseException) -> None:
 class ChainHandler(logging.Handler):
     """Hand each record to the chain that structlog uses."""
 
+    def createLock(self) -> None:  # noqa: N802 - the standard library's name
+        """Have no lock: the chain needs none, and a fork could leave one held for ever."""
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         """Render and write one record; a fault is reported the standard library's way."""
         try:
             if _is_repeated_by_server(record):
                 return
-            chain = pipeline()
-            chain.write(chain(None, _method(record.levelno), _event(record)))
+            pipeline().log(
+                _method(record.levelno),
+                record.name,
+                interpolated(record.msg, record.args),
+                _fields(record),
+                exc=record.exc_info[1] if record.exc_info else None,
+                created=record.created,
+            )
         except Exception:  # noqa: BLE001 - logging must not break the caller
             self.handleError(record)
 
@@ -60,49 +80,80 @@ def _method(levelno: int) -> str:
     return next((name for level, name in _LEVEL_METHODS if levelno >= level), "debug")
 
 
-def _event(record: logging.LogRecord) -> dict[str, Any]:
-    event: dict[str, Any] = {k: v for k, v in record.__dict__.items() if k not in _STANDARD}
-    event.pop("color_message", None)  # uvicorn's second, coloured copy of the message
-    event["event"] = record.getMessage()
-    event["logger"] = record.name
-    event["_created"] = record.created
-    if record.exc_info:
-        event["exc_info"] = record.exc_info
-    return event
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {
+        key if type(key) is str else safe_str(key): value
+        for key, value in record.__dict__.items()
+        if key not in _STANDARD
+    }
+    if record.stack_info:
+        fields["stack"] = record.stack_info
+    return fields
 
 
-def adopt(level: str, levels: Mapping[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Remember how a logger was before it was taken over."""
+
+    logger: logging.Logger
+    handlers: tuple[logging.Handler, ...]
+    propagate: bool
+
+    def put_back(self) -> None:
+        for handler in self.handlers:
+            self.logger.addHandler(handler)
+        self.logger.propagate = self.propagate
+
+
+_before: dict[str, _Before] = {}
+_levels_before: dict[str, str] = {}
+
+
+def adopt() -> None:
     """Make our handler the root logger's, and take over the web server's loggers.
 
     Handlers that write to standard output or standard error are replaced; others, such as a file's
     or a test's, stay. Calling it again takes over what was configured in between.
-
-    Args:
-        level: Level of the root logger, such as ``INFO``.
-        levels: Logger name → level.
     """
     root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, ChainHandler) or _writes_to_console(handler):
-            root.removeHandler(handler)
+    if not _before:
+        _levels_before.update(levels())
+    _take_over(root)
     root.addHandler(ChainHandler())
-    root.setLevel(level)
-    for name in _SERVER_LOGGERS:
+    for name in (*_SERVER_LOGGERS, *_ACCESS_LOGGERS):
         server = logging.getLogger(name)
-        server.handlers.clear()
-        server.propagate = name != _ACCESS_LOGGER
-    for name, value in {**_QUIET, **levels}.items():
-        logging.getLogger(name).setLevel(value)
+        _take_over(server)
+        server.propagate = name not in _ACCESS_LOGGERS
+    logging.captureWarnings(True)
+
+
+def _take_over(logger: logging.Logger) -> None:
+    if logger.name not in _before:
+        _before[logger.name] = _Before(logger, tuple(logger.handlers), logger.propagate)
+    for handler in list(logger.handlers):
+        if isinstance(handler, ChainHandler) or _writes_to_console(handler):
+            logger.removeHandler(handler)
 
 
 def release() -> None:
-    """Take our handler off the root logger."""
+    """Take our handler off the root logger; put back what it replaced, and all levels."""
+    if not _before:
+        return
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, ChainHandler):
             root.removeHandler(handler)
+    while _before:
+        _before.popitem()[1].put_back()
+    for name in levels():
+        set_level(name, _levels_before.get(name))
+    _levels_before.clear()
+    logging.captureWarnings(False)
 
 
 def _writes_to_console(handler: logging.Handler) -> bool:
     stream = getattr(handler, "stream", None)
-    return stream is not None and stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    if stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        return stream is not None
+    # The servers' own handlers may have been made while standard output was another one.
+    return type(handler) is logging.StreamHandler and not isinstance(stream, io.StringIO)

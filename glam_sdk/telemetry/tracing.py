@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -12,9 +13,12 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk._internal.version import __version__
+from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 
 __all__ = ["Link", "Span", "SpanKind", "error_type", "get_tracer", "record_error", "span"]
+
+_RECORDED_IN: Final = "__glam_recorded_in__"
 
 
 def get_tracer(scope: str) -> Tracer:
@@ -27,14 +31,14 @@ def get_tracer(scope: str) -> Tracer:
 
 
 def error_type(exc: BaseException) -> str:
-    """Return ``error.type`` for an exception: our error code, else the class's full name."""
-    code = getattr(exc, "code", None)
-    if isinstance(code, str) and hasattr(exc, "status"):
-        return code
+    """Return ``error.type``: our error's code, ``CancelledError``, else the class's full name."""
+    if isinstance(exc, GlamBaseError):
+        return exc.code
     cls = type(exc)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    name = cls.__qualname__
+    if cls.__module__ == "builtins" or not isinstance(exc, Exception):
+        return name
+    return f"{cls.__module__}.{name}"
 
 
 def record_error(span: Span, exc: BaseException) -> None:
@@ -42,8 +46,24 @@ def record_error(span: Span, exc: BaseException) -> None:
     with guarded("tracing.record_error"):
         if span.is_recording():
             span.record_exception(exc)
-            span.set_attribute(conv.ERROR_TYPE, error_type(exc))
-            span.set_status(Status(StatusCode.ERROR, type(exc).__name__))
+            _mark_failed(span, exc)
+
+
+def _mark_failed(span: Span, exc: BaseException) -> None:
+    span.set_attribute(conv.ERROR_TYPE, error_type(exc))
+    span.set_status(Status(StatusCode.ERROR, type(exc).__name__))
+
+
+def _record_once(span: Span, exc: Exception) -> None:
+    """Record an exception on the innermost span it passes; those around it only fail."""
+    with guarded("tracing.record_once"):
+        trace_id = span.get_span_context().trace_id
+        if getattr(exc, _RECORDED_IN, None) == trace_id:
+            _mark_failed(span, exc)
+            return
+        record_error(span, exc)
+        with suppress(AttributeError):  # an exception with slots is recorded on each span
+            setattr(exc, _RECORDED_IN, trace_id)
 
 
 @contextmanager
@@ -58,8 +78,8 @@ def span(
 ) -> Iterator[Span]:
     """Run a block under a new current span and end it however the block ends.
 
-    An exception is recorded on the span and raised again; a cancellation marks the span as failed
-    with ``error.type`` ``CancelledError``, without an exception event.
+    An exception marks the span as failed, is recorded on the innermost of such spans, and is raised
+    again; a cancellation marks it with ``error.type`` ``CancelledError``, without the event.
 
     Args:
         tracer: From :func:`get_tracer`.
@@ -81,9 +101,11 @@ def span(
         try:
             yield current
         except Exception as exc:
-            record_error(current, exc)
+            _record_once(current, exc)
             raise
+        except (GeneratorExit, SystemExit):
+            raise  # an end that was asked for
         except BaseException as exc:
-            current.set_attribute(conv.ERROR_TYPE, type(exc).__qualname__)
-            current.set_status(Status(StatusCode.ERROR, type(exc).__name__))
+            with guarded("tracing.span"):
+                _mark_failed(current, exc)
             raise

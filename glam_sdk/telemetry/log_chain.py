@@ -1,0 +1,276 @@
+"""Turn an event into one JSON line, and into an OTLP log record where one is wanted.
+
+Both structlog and the standard library end here, so a line looks the same whoever logged it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import structlog
+from opentelemetry import trace
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    get_current,
+)
+
+from glam_sdk import context as ids
+from glam_sdk._internal.guard import guarded
+from glam_sdk.telemetry.log_context import request_context
+from glam_sdk.telemetry.log_encoding import (
+    current_exception,
+    encode_json,
+    exception_message,
+    exception_type,
+    iso_timestamp,
+    plain,
+    safe_str,
+    text,
+    traceback_text,
+)
+from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
+from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
+
+EventDict = MutableMapping[str, Any]
+
+_MAX_LINE: Final = 256 * 1024
+_MAX_ATTRIBUTES: Final = 120  # the SDK keeps 128 and warns of more
+_SEVERITY: Final = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+    "critical": SeverityNumber.FATAL,
+}
+_CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
+_IDS: Final = ("request_id", "correlation_id")
+_BASE: Final = ("timestamp", "level", "message", "logger", "service", "environment")
+# A field of the same name is written as extra_<name>, whether the line has ours or not.
+_RESERVED: Final = frozenset(
+    {*_BASE, "trace_id", "span_id", "trace_flags"}
+    | {"exception", "exception.type", "exception.message", "event"}
+)
+_GUARDED_NAMES: Final = _RESERVED | frozenset(_IDS)
+# One line a request: past the limit it loses its traceback, never the line.
+_NEVER_HELD: Final = frozenset({"glam_sdk.access"})
+_CONSOLE_HIDES: Final = frozenset(
+    {"message", "service", "environment", "trace_flags", "span_id"}
+    | {"exception.type", "exception.message"}
+)
+OWN_LOGGER: Final = "glam_sdk.log"
+
+
+class _Event(NamedTuple):
+    level: str
+    logger: str
+    message: str
+    exc: BaseException | None
+    created: float
+    with_traceback: bool = True
+
+
+@dataclass(slots=True)
+class LogPipeline:
+    """Hold what a line needs besides the event: the service, the outputs and the limits."""
+
+    service: str = ""
+    environment: str = ""
+    console: bool = False
+    provider: LoggerProvider | None = None
+    write: Callable[[bytes], None] = field(
+        default_factory=lambda: LineWriter(StandardOutput(), name="stdout")
+    )
+    repeats: RepeatLimiter | None = None
+    _emitters: dict[str, Logger] = field(default_factory=dict)
+    _emitters_of: LoggerProvider | None = None
+    _renderer: structlog.dev.ConsoleRenderer | None = None
+
+    def __call__(self, logger: Any, method: str, event: EventDict) -> bytes:
+        """Render one event (a structlog processor).
+
+        Raises:
+            DropEvent: The line is held back, as one that repeats.
+        """
+        name = getattr(getattr(logger, "levels", None), "name", "root")
+        message = event.pop("event", "")
+        exc = current_exception(event.pop("exc_info", None))
+        line = self.line(_CANONICAL.get(method, method), name, message, event, exc)
+        if line is None:
+            raise structlog.DropEvent
+        return line
+
+    def log(
+        self,
+        level: str,
+        logger: str,
+        message: object,
+        fields: Mapping[str, Any],
+        *,
+        exc: BaseException | None = None,
+        created: float | None = None,
+    ) -> None:
+        """Render and write one event; never raises.
+
+        Args:
+            level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+            logger: Name of the logger.
+            message: The event's name.
+            fields: Everything else.
+            exc: Adds ``exception`` with its traceback.
+            created: When it happened, in seconds since the Unix epoch; now by default.
+        """
+        line = self.line(level, logger, message, fields, exc, created)
+        if line is not None:
+            self.write(line)
+
+    def line(
+        self,
+        level: str,
+        logger: str,
+        message: object,
+        fields: Mapping[str, Any],
+        exc: BaseException | None = None,
+        created: float | None = None,
+    ) -> bytes | None:
+        """Return the finished line, or None for one that is held back; never raises."""
+        shown = "?"
+        try:
+            shown = text(message) if type(message) is str else safe_str(message)
+            with_traceback = True
+            if self.repeats is not None:
+                if self.repeats.is_due:
+                    self.write_repeats()
+                if level in {"error", "critical"}:
+                    with_traceback = self._admit(level, logger, shown, exc)
+                    if not with_traceback and logger not in _NEVER_HELD:
+                        return None
+            event = _Event(level, logger, shown, exc, created or time.time(), with_traceback)
+            return self._render(event, fields, get_current())
+        except Exception as failure:  # noqa: BLE001 - logging must not break the caller
+            return encode_json(
+                {"level": level, "logger": logger, "message": shown, "service": self.service}
+                | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
+            )
+
+    def _admit(self, level: str, logger: str, message: str, exc: BaseException | None) -> bool:
+        if self.repeats is None or (exc is None and logger in _NEVER_HELD):
+            return True
+        return self.repeats.admit(error_key(level, logger, message, exc))
+
+    def write_repeats(self, *, all_of_them: bool = False) -> None:
+        """Write one line for each error that was held back and whose window is over."""
+        if self.repeats is None:
+            return
+        for key, held in self.repeats.ended(all_of_them=all_of_them):
+            self._write_summary(key, held, self.repeats.window_s)
+
+    def _write_summary(self, key: ErrorKey, held: int, window_s: float) -> None:
+        fields: dict[str, Any] = {"repeated": held, "window_s": window_s}
+        if key.exception_type:
+            fields |= {"error": key.exception_type, "place": key.place}
+        event = _Event(key.level, key.logger, key.message, None, time.time())
+        # It stands for many, so it belongs to none of their traces.
+        line = self._render(event, fields, Context())
+        self.write(line)
+
+    def _render(self, event: _Event, fields: Mapping[str, Any], context: Context) -> bytes:
+        line = self._base(event, context)
+        shown = _shown_fields(request_context(context), line)
+        shown.update(_shown_fields(fields, line))
+        if self.provider is not None and not context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            # The exporter's own lines are left out: a dead collector must not feed itself.
+            with guarded("logs.emit"):
+                self._emit(self.provider, event, line, shown, context)
+        line.update(shown)
+        if (exc := event.exc) is not None:
+            line["exception.type"] = exception_type(exc)
+            line["exception.message"] = exception_message(exc)
+            if event.with_traceback:
+                line["exception"] = traceback_text(exc)
+        if self.console:
+            return self._render_console(line)
+        encoded = encode_json(line)
+        return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
+
+    def _base(self, event: _Event, context: Context) -> dict[str, Any]:
+        """Return the fields every line has, in the order a person reads them."""
+        line: dict[str, Any] = {
+            "timestamp": iso_timestamp(event.created),
+            "level": event.level,
+            "message": event.message,
+            "logger": event.logger,
+            "service": self.service,
+            "environment": self.environment,
+        }
+        span = trace.get_current_span(context).get_span_context()
+        if span.is_valid:
+            line["trace_id"] = f"{span.trace_id:032x}"
+            line["span_id"] = f"{span.span_id:016x}"
+            line["trace_flags"] = f"{span.trace_flags:02x}"
+        if (correlation_id := ids.correlation_id(context)) is not None:
+            line["correlation_id"] = correlation_id
+        if (request_id := ids.request_id(context)) is not None:
+            line["request_id"] = request_id
+        return line
+
+    def _emit(
+        self,
+        provider: LoggerProvider,
+        event: _Event,
+        line: Mapping[str, Any],
+        shown: Mapping[str, Any],
+        context: Context,
+    ) -> None:
+        if self._emitters_of is not provider:
+            self._emitters, self._emitters_of = {}, provider
+        emitter = self._emitters.get(event.logger)
+        if emitter is None:
+            emitter = self._emitters[event.logger] = provider.get_logger(event.logger)
+        attributes = {key: line[key] for key in _IDS if key in line}
+        attributes.update(list(shown.items())[:_MAX_ATTRIBUTES])
+        emitter.emit(
+            timestamp=int(event.created * 1e9),
+            context=context,
+            severity_number=_SEVERITY.get(event.level, SeverityNumber.INFO),
+            severity_text=event.level.upper(),
+            body=event.message,
+            attributes=attributes,
+            exception=event.exc,
+        )
+
+    def _render_console(self, line: Mapping[str, Any]) -> bytes:
+        if self._renderer is None:
+            is_terminal = sys.stdout is not None and sys.stdout.isatty()
+            self._renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
+        shown = {k: v for k, v in line.items() if k not in _CONSOLE_HIDES}
+        written = self._renderer(None, line["level"], {"event": line["message"], **shown})
+        return written.encode("utf-8", "backslashreplace")
+
+
+def _shown_fields(fields: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key if key not in _GUARDED_NAMES else _free_name(key, value, line): plain(value, key)
+        for key, value in fields.items()
+    }
+
+
+def _free_name(key: str, value: object, line: Mapping[str, Any]) -> str:
+    """Keep a caller's field from replacing one of ours: it becomes ``extra_<key>``.
+
+    An id may be given where the work has none, as for a message that is only looked at.
+    """
+    if key in _IDS and line.get(key, value) == value:
+        return key
+    return f"extra_{key}"
+
+
+def _shortened(line: Mapping[str, Any], size: int) -> bytes:
+    kept = {k: v for k, v in line.items() if k in _GUARDED_NAMES}
+    kept["cut"] = f"{len(line) - len(kept)} fields were left out: the line had {size} bytes."
+    return encode_json(kept)
