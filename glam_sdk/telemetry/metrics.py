@@ -1,16 +1,45 @@
-"""Get meters and instruments against the OpenTelemetry API."""
+"""Get meters and instruments against the OpenTelemetry API.
+
+The SDK's own areas take a meter; a service's author declares instruments by :func:`counter`,
+:func:`histogram`, :func:`gauge` and :func:`up_down_counter`, wherever it suits: at import time,
+before ``init`` or after.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, TypeVar, cast
 
 from opentelemetry import metrics
 from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 
 from glam_sdk._internal.version import __version__
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry import instruments
+from glam_sdk.telemetry.metric_names import MisuseError, WorkerRule
 
-__all__ = ["Counter", "Histogram", "Meter", "UpDownCounter", "duration_histogram", "get_meter"]
+__all__ = [
+    "Counter",
+    "Histogram",
+    "Meter",
+    "MisuseError",
+    "UpDownCounter",
+    "WorkerRule",
+    "counter",
+    "duration_histogram",
+    "gauge",
+    "get_meter",
+    "histogram",
+    "measured",
+    "timer",
+    "up_down_counter",
+]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def get_meter(scope: str) -> Meter:
@@ -29,3 +58,103 @@ def duration_histogram(
     return meter.create_histogram(
         name, unit="s", description=description, explicit_bucket_boundaries_advisory=buckets
     )
+
+
+def counter(name: str, *, unit: str = "", description: str = "") -> instruments.Counter:
+    """Declare a counter of something that only grows, such as ``orders.placed``.
+
+    Args:
+        name: By the OpenTelemetry rules: dotted, lower case; no unit and no ``_total`` in it.
+        unit: UCUM unit, or what is counted in braces: ``{order}``.
+        description: One sentence for whoever sees the metric.
+    """
+    return instruments.Counter(name, unit=unit, description=description)
+
+
+def up_down_counter(
+    name: str, *, unit: str = "", description: str = ""
+) -> instruments.UpDownCounter:
+    """Declare a counter that also falls, such as ``jobs.active``; workers are added up."""
+    return instruments.UpDownCounter(name, unit=unit, description=description)
+
+
+def gauge(
+    name: str, *, unit: str = "", description: str = "", workers: WorkerRule = "max"
+) -> instruments.Gauge:
+    """Declare a value that is what it is now, such as ``cache.age``.
+
+    Args:
+        name: As for :func:`counter`.
+        unit: As for :func:`counter`.
+        description: As for :func:`counter`.
+        workers: What a scrape shows of several worker processes: ``sum``, ``max``, ``min``,
+            ``last`` (set most recently), or ``worker`` (one series each, with that label).
+    """
+    return instruments.Gauge(name, unit=unit, description=description, workers=workers)
+
+
+def histogram(
+    name: str,
+    *,
+    unit: str = "",
+    description: str = "",
+    buckets: Sequence[float] | None = None,
+) -> instruments.Histogram:
+    """Declare a distribution, such as ``invoice.render.duration`` in ``s``.
+
+    Args:
+        name: As for :func:`counter`.
+        unit: As for :func:`counter`.
+        description: As for :func:`counter`.
+        buckets: Upper bounds; for seconds those of the semantic conventions by default.
+    """
+    if buckets is None and unit == "s":
+        buckets = conv.HTTP_DURATION_BUCKETS
+    bounds = tuple(buckets) if buckets is not None else None
+    return instruments.Histogram(name, unit=unit, description=description, buckets=bounds)
+
+
+def timer(name: str, /, **labels: Any) -> AbstractContextManager[None]:
+    """Record the seconds that a block takes in a histogram.
+
+    Used as a ``with`` statement, in sync and async functions alike.
+
+    Args:
+        name: Of the histogram; its unit is ``s``.
+        **labels: Its attributes; ``error.type`` is added when the block raises.
+    """
+    return _seconds(name).time(labels)
+
+
+def measured(name: str, /, **labels: Any) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Record the seconds of each call of a function, sync or async.
+
+    Args:
+        name: Of the histogram; its unit is ``s``.
+        **labels: Its attributes; ``error.type`` is added when a call raises.
+    """
+
+    def decorate(inner: Callable[_P, _R]) -> Callable[_P, _R]:
+        seconds = _seconds(name)
+        if inspect.iscoroutinefunction(inner):
+
+            @functools.wraps(inner)
+            async def timed_async(*args: _P.args, **kwargs: _P.kwargs) -> object:
+                with seconds.time(labels):
+                    return await inner(*args, **kwargs)
+
+            return cast("Callable[_P, _R]", timed_async)
+
+        @functools.wraps(inner)
+        def timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with seconds.time(labels):
+                return inner(*args, **kwargs)
+
+        return timed
+
+    return decorate
+
+
+@functools.lru_cache(maxsize=1024)
+def _seconds(name: str) -> instruments.Histogram:
+    return histogram(name, unit="s", description=f"Duration of {name.removesuffix('.duration')}.")

@@ -1,8 +1,8 @@
 """Read every instrument once, for the Prometheus scrape and the OTLP push alike.
 
-Two readers would make each measurement cost twice. A collection empties the SDK's exemplar
-reservoirs, so the reader remembers the newest exemplar of each bucket: a scrape shows it again,
-and a push sends those that are newer than the push before.
+Two readers would make each measurement cost twice. The newest exemplar of each bucket is
+remembered: a scrape shows it again, and a push sends those that are newer than the push before.
+What ``prometheus_client`` has registered is pushed as well.
 """
 
 from __future__ import annotations
@@ -12,66 +12,27 @@ import os
 import threading
 import time
 import weakref
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.sdk.metrics import Exemplar, MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
     Metric,
     MetricExporter,
     MetricExportResult,
     MetricReader,
     MetricsData,
+    ResourceMetrics,
 )
 from opentelemetry.sdk.resources import Resource
 
+from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
+from glam_sdk.telemetry.pipeline.exemplars import ExemplarMemory
+from glam_sdk.telemetry.pipeline.registry import bridge, collect_registry
+
 _log = logging.getLogger("glam_sdk.telemetry")
-_SeriesKey = tuple[str, frozenset[tuple[str, Any]]]
-
-
-class ExemplarMemory:
-    """Keep the newest exemplar of each bucket of each series."""
-
-    def __init__(self) -> None:
-        self._newest: dict[_SeriesKey, dict[int, Exemplar]] = {}
-
-    def merge(self, data: MetricsData, *, newer_than_ns: int) -> MetricsData:
-        """Take over the exemplars in the data and return it with the remembered ones.
-
-        Args:
-            data: What was collected just now.
-            newer_than_ns: Exemplars up to this moment (Unix time) are left out of the answer.
-        """
-        resources = []
-        for resource in data.resource_metrics:
-            scopes = []
-            for scope in resource.scope_metrics:
-                metrics = [self._metric(metric, newer_than_ns) for metric in scope.metrics]
-                scopes.append(replace(scope, metrics=metrics))
-            resources.append(replace(resource, scope_metrics=scopes))
-        return MetricsData(resource_metrics=resources)
-
-    def _metric(self, metric: Metric, newer_than_ns: int) -> Metric:
-        points: list[Any] = []
-        for point in metric.data.data_points:
-            fresh: Sequence[Exemplar] = getattr(point, "exemplars", ())
-            key = (metric.name, frozenset((point.attributes or {}).items()))
-            if fresh:
-                bounds = point.explicit_bounds if isinstance(point, HistogramDataPoint) else ()
-                known = self._newest.setdefault(key, {})
-                known.update((bisect_left(bounds, e.value), e) for e in fresh)
-            elif key not in self._newest:
-                points.append(point)
-                continue
-            known = self._newest[key]
-            kept = [e for e in known.values() if e.time_unix_nano > newer_than_ns]
-            points.append(replace(point, exemplars=kept))
-        data: Any = metric.data  # the four kinds share the field, their base class does not
-        return replace(metric, data=replace(data, data_points=points))
 
 
 class ScrapeAndPushReader(MetricReader):
@@ -80,10 +41,19 @@ class ScrapeAndPushReader(MetricReader):
     Args:
         exporter: Where metrics are pushed, or None for scrapes only.
         interval_s: Seconds between two pushes.
+        resource: Where nothing but ``prometheus_client`` measures, its metrics are pushed as of
+            this resource.
     """
 
-    def __init__(self, exporter: MetricExporter | None, *, interval_s: float) -> None:
+    def __init__(
+        self,
+        exporter: MetricExporter | None,
+        *,
+        interval_s: float,
+        resource: Resource | None = None,
+    ) -> None:
         super().__init__()
+        self._resource = resource
         self._exporter = exporter
         self._interval_s = interval_s
         self._exemplars = ExemplarMemory()
@@ -140,6 +110,7 @@ class ScrapeAndPushReader(MetricReader):
                 data = self._exemplars.merge(
                     self._collect_now(), newer_than_ns=self._pushed_until_ns
                 )
+            data = self._with_registry(data, collected_at)
             if not data.resource_metrics:
                 return True
             token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
@@ -153,6 +124,21 @@ class ScrapeAndPushReader(MetricReader):
             if result is MetricExportResult.SUCCESS:
                 self._pushed_until_ns = collected_at
             return result is MetricExportResult.SUCCESS
+
+    def _with_registry(self, data: MetricsData, now_ns: int) -> MetricsData:
+        """Add what ``prometheus_client`` has registered."""
+        taken = {metric.name for metric in iterate_metrics(data)}
+        scope = bridge(collect_registry(), now_ns=now_ns, taken=taken)
+        if not scope.metrics:
+            return data
+        if not data.resource_metrics:
+            if self._resource is None:
+                return data
+            alone = ResourceMetrics(self._resource, [scope], self._resource.schema_url)
+            return MetricsData(resource_metrics=[alone])
+        first, *rest = data.resource_metrics
+        more = replace(first, scope_metrics=[*first.scope_metrics, scope])
+        return MetricsData(resource_metrics=[more, *rest])
 
     def _push_for_ever(self) -> None:
         stopping = self._stopping
@@ -179,7 +165,7 @@ class ScrapeAndPushReader(MetricReader):
 
 def build_meter_provider(reader: ScrapeAndPushReader, resource: Resource) -> MeterProvider:
     """Return a provider with the one reader."""
-    return MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+    return GlamMeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
 
 
 def iterate_metrics(data: MetricsData) -> Iterator[Metric]:

@@ -34,21 +34,23 @@ _UNITS: Final = {
 }
 _PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 _NOT_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]+")
-_NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]+")
+_NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9]+")  # runs of underscores become one
+_LEGACY: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _ANNOTATION: Final = re.compile(r"\{[^}]*\}")
 
 
 @lru_cache(maxsize=4096)
-def metric_name(name: str, unit: str, kind: str) -> tuple[str, str]:
+def metric_name(name: str, unit: str, kind: str, *, utf8: bool = False) -> tuple[str, str]:
     """Return the family's name without ``_total``, and its unit.
 
     Args:
         name: OpenTelemetry name, such as ``http.server.request.duration``.
         unit: UCUM unit; annotations in braces are dropped.
         kind: ``counter``, ``gauge`` or ``histogram``.
+        utf8: Keep the dots; suffixes are added all the same.
     """
-    base = _NOT_IN_METRIC.sub("_", name).strip("_")
-    if base[:1].isdigit():
+    base = name if utf8 else (_NOT_IN_METRIC.sub("_", name).strip("_") or "_")
+    if base[:1].isdigit() and not utf8:
         base = f"_{base}"
     if kind == "counter":
         base = base.removesuffix("_total")
@@ -74,16 +76,57 @@ def _unit_word(unit: str, kind: str) -> str:
 def label_name(key: str) -> str:
     """Return an attribute key as a label name."""
     name = _NOT_IN_LABEL.sub("_", key) or "_"
-    return f"key_{name}" if name[0].isdigit() else name
+    return f"key_{name}" if name[0].isdigit() else _free_name(name)
 
 
-def labels(attributes: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=4096)
+def is_legacy(name: str) -> bool:
+    """Tell whether a name needs no quotes in a format with UTF-8 names."""
+    return _LEGACY.fullmatch(name) is not None
+
+
+def labels(attributes: Mapping[str, Any], *, utf8: bool = False) -> str:
     """Render attributes as ``a="1",b="x"``, sorted; keys that become equal share one label."""
     merged: dict[str, str] = {}
     for key in sorted(attributes):
-        name, value = label_name(key), _text(attributes[key])
+        name, value = _free_name(key) if utf8 else label_name(key), _text(attributes[key])
         merged[name] = f"{merged[name]};{value}" if name in merged else value
-    return ",".join(f'{name}="{escape(value)}"' for name, value in merged.items())
+    return ",".join(f'{_quoted(name)}="{escape(value)}"' for name, value in merged.items())
+
+
+def _free_name(key: str) -> str:
+    """Keep off Prometheus' own names: ``__…`` and the label of a histogram's buckets."""
+    if key.startswith("__"):
+        return f"key{key}"
+    return "exported_le" if key == "le" else key
+
+
+def _quoted(name: str) -> str:
+    return name if is_legacy(name) and ":" not in name else f'"{escape(name)}"'
+
+
+class LabelCache:
+    """Render the labels of a series once: the SDK gives the same mapping at each collection."""
+
+    _MAX: Final = 100_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], tuple[Mapping[str, Any], str]] = {}
+
+    def render(self, attributes: Mapping[str, Any], *, utf8: bool = False) -> str:
+        """Return what :func:`labels` does."""
+        if not attributes:
+            return ""
+        key = (id(attributes), utf8)
+        known = self._known.get(key)
+        if known is not None:
+            return known[1]
+        if len(self._known) >= self._MAX:
+            self._known.clear()
+        text = labels(attributes, utf8=utf8)
+        # The mapping is kept beside its text, so that no other can get its id.
+        self._known[key] = (attributes, text)
+        return text
 
 
 def _text(value: Any) -> str:

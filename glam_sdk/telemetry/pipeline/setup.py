@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opentelemetry import _logs, metrics, trace
@@ -13,15 +15,17 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from glam_sdk.config import Settings
 from glam_sdk.lifecycle import Check
-from glam_sdk.telemetry import logs, stdlib_logging
-from glam_sdk.telemetry.pipeline import prometheus
+from glam_sdk.telemetry import log_setup, logs, stdlib_logging
 from glam_sdk.telemetry.pipeline.exporters import metric_exporter
 from glam_sdk.telemetry.pipeline.logs import build_logger_provider
 from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader, build_meter_provider
 from glam_sdk.telemetry.pipeline.resource import build_resource
+from glam_sdk.telemetry.pipeline.scrape import Scraper
 from glam_sdk.telemetry.pipeline.shutdown import run_within
 from glam_sdk.telemetry.pipeline.traces import build_tracer_provider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
+
+_log = logging.getLogger("glam_sdk.telemetry")
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Pipeline:
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
     watch: ExportWatch = field(default_factory=ExportWatch)
+    _scraper: Scraper | None = None
     _stopped: bool = False
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
@@ -46,8 +51,32 @@ class Pipeline:
         Returns:
             The body and its content type.
         """
-        data = self.reader.snapshot() if self.reader is not None else None
-        return prometheus.render(data, self.resource, accept)
+        return self._scraping().scrape(accept)
+
+    def join_workers(self) -> None:
+        """Answer scrapes for all worker processes of the service from now on; blocking."""
+        settings = self.settings
+        try:
+            self._scraping().join_workers(settings.service.name, settings.telemetry.workers_dir)
+        except OSError:
+            _log.warning("metrics.workers_not_joined", exc_info=True)
+
+    def leave_workers(self) -> None:
+        """Leave what this process has counted to the other workers; blocking."""
+        self._scraping().leave_workers()
+
+    def _scraping(self) -> Scraper:
+        if self._scraper is None:
+            given = self.settings.service.instance_id or (
+                "service.instance.id" in self.settings.telemetry.resource_attributes
+            )
+            self._scraper = Scraper(
+                self.resource,
+                self.reader,
+                provider=self.meter_provider,
+                keeps_identity=bool(given),
+            )
+        return self._scraper
 
     async def check(self) -> Check:
         """Look whether exports succeed; a dead collector degrades a service, it never stops it."""
@@ -64,31 +93,31 @@ class Pipeline:
         """Log by these settings from now on; providers and resource stay as they were built."""
         self.settings = settings
         name = settings.telemetry.otel_service_name or settings.service.name
-        logs.configure(
-            service=name,
-            environment=settings.service.environment,
-            console=_is_console(settings),
-            provider=self.logger_provider,
-        )
-        self.adopt_logging()
+        log_setup.configure_logging(settings, service=name, provider=self.logger_provider)
 
     def adopt_logging(self) -> None:
         """Take over handlers that were set since, such as those of a web server."""
-        stdlib_logging.adopt(self.settings.log.level, self.settings.log.levels)
+        stdlib_logging.adopt()
 
     def flush(self, timeout_s: float) -> list[str]:
         """Export what is waiting; returns the signals that were not done in time."""
-        flushes = {name: provider.force_flush for name, provider in self._providers().items()}
-        return run_within(flushes, timeout_s)
+        return self._run({n: p.force_flush for n, p in self._providers().items()}, timeout_s)
 
     def shutdown(self, timeout_s: float) -> list[str]:
         """Export what is waiting and stop; returns the signals that were not done in time."""
         if self._stopped:
             return []
         self._stopped = True
-        late = run_within({n: p.shutdown for n, p in self._providers().items()}, timeout_s)
+        self.leave_workers()
+        late = self._run({n: p.shutdown for n, p in self._providers().items()}, timeout_s)
         logs.pipeline().provider = None
         return late
+
+    def _run(self, work: dict[str, Callable[[], object]], timeout_s: float) -> list[str]:
+        # First, because these lines are log records too.
+        logs.pipeline().write_repeats(all_of_them=True)
+        work["lines"] = lambda: log_setup.flush(timeout_s)
+        return run_within(work, timeout_s)
 
     def _providers(self) -> dict[str, TracerProvider | MeterProvider | LoggerProvider]:
         found = {
@@ -103,11 +132,17 @@ def configure(settings: Settings) -> Pipeline:
     """Build the providers, make them the global ones and point all logging at our chain.
 
     A provider that somebody made global before us stays; we then use it and do not stop it.
+
+    Raises:
+        ValueError: OpenTelemetry's SDK refuses one of its variables.
     """
     pipeline = Pipeline(settings=settings, resource=build_resource(settings))
+    pipeline.take_over(settings)  # first, so that what the SDK says while it is built goes our way
     if not settings.telemetry.disabled:
+        # It reads OTEL_PROPAGATORS when it is imported, and raises on a name it cannot find.
+        importlib.import_module("opentelemetry.propagate")
         _build_providers(pipeline)
-    pipeline.take_over(settings)
+        logs.pipeline().provider = pipeline.logger_provider
     return pipeline
 
 
@@ -116,7 +151,9 @@ def _build_providers(pipeline: Pipeline) -> None:
     exporter = metric_exporter(settings)
     if exporter is not None:
         exporter = pipeline.watch.over("metrics", exporter)
-    reader = ScrapeAndPushReader(exporter, interval_s=settings.telemetry.metric_export_interval_s)
+    reader = ScrapeAndPushReader(
+        exporter, interval_s=settings.telemetry.metric_export_interval_s, resource=resource
+    )
     pipeline.reader = reader
     current_meters = metrics.get_meter_provider()
     if isinstance(current_meters, MeterProvider):
@@ -132,9 +169,3 @@ def _build_providers(pipeline: Pipeline) -> None:
         pipeline.logger_provider = build_logger_provider(settings, resource, meters, pipeline.watch)
         if pipeline.logger_provider is not None:
             _logs.set_logger_provider(pipeline.logger_provider)
-
-
-def _is_console(settings: Settings) -> bool:
-    if settings.log.format != "auto":
-        return settings.log.format == "console"
-    return settings.service.environment == "dev" and sys.stdout.isatty()

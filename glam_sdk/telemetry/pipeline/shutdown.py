@@ -29,10 +29,15 @@ def run_within(work: Mapping[str, Callable[[], object]], timeout_s: float) -> li
         for name, call in work.items()
     }
     deadline = time.monotonic() + timeout_s
+    for name, thread in threads.items():
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending and starts no threads any more
+            if time.monotonic() < deadline:
+                _logged(name, work[name])
     for thread in threads.values():
-        thread.start()
-    for thread in threads.values():
-        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
     return [name for name, thread in threads.items() if thread.is_alive()]
 
 

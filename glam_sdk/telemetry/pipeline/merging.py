@@ -1,0 +1,109 @@
+"""Add data points of one series: of two scopes with one name, or of several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import (
+    Buckets,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    NumberDataPoint,
+)
+
+Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
+
+
+def add(one: Point, other: Point) -> Point | None:
+    """Return the sum of two cumulative points, or None where they cannot be added."""
+    if isinstance(one, NumberDataPoint) and isinstance(other, NumberDataPoint):
+        return NumberDataPoint(value=one.value + other.value, **_shared(one, other))
+    if isinstance(one, HistogramDataPoint) and isinstance(other, HistogramDataPoint):
+        if tuple(one.explicit_bounds) != tuple(other.explicit_bounds):
+            return None
+        counts = [a + b for a, b in zip(one.bucket_counts, other.bucket_counts, strict=True)]
+        return HistogramDataPoint(
+            bucket_counts=counts,
+            explicit_bounds=one.explicit_bounds,
+            **_totals(one, other),
+            **_shared(one, other),
+        )
+    if isinstance(one, ExponentialHistogramDataPoint) and isinstance(
+        other, ExponentialHistogramDataPoint
+    ):
+        return _add_exponential(one, other)
+    return None
+
+
+def newest(one: NumberDataPoint, other: NumberDataPoint) -> NumberDataPoint:
+    """Return the point that was measured last."""
+    return other if other.time_unix_nano > one.time_unix_nano else one
+
+
+def _shared(one: Point, other: Point) -> dict[str, Any]:
+    return {
+        "attributes": one.attributes,
+        "start_time_unix_nano": min(one.start_time_unix_nano, other.start_time_unix_nano),
+        "time_unix_nano": max(one.time_unix_nano, other.time_unix_nano),
+        "exemplars": [*(one.exemplars or ()), *(other.exemplars or ())],
+    }
+
+
+def _totals(
+    one: HistogramDataPoint | ExponentialHistogramDataPoint,
+    other: HistogramDataPoint | ExponentialHistogramDataPoint,
+) -> dict[str, Any]:
+    return {
+        "count": one.count + other.count,
+        "sum": one.sum + other.sum,
+        "min": min(one.min, other.min),
+        "max": max(one.max, other.max),
+    }
+
+
+def _add_exponential(
+    one: ExponentialHistogramDataPoint, other: ExponentialHistogramDataPoint
+) -> ExponentialHistogramDataPoint:
+    scale = min(one.scale, other.scale)
+    return ExponentialHistogramDataPoint(
+        scale=scale,
+        zero_count=one.zero_count + other.zero_count,
+        positive=_add_buckets(
+            downscale(one.positive, one.scale - scale),
+            downscale(other.positive, other.scale - scale),
+        ),
+        negative=_add_buckets(
+            downscale(one.negative, one.scale - scale),
+            downscale(other.negative, other.scale - scale),
+        ),
+        flags=0,
+        **_totals(one, other),
+        **_shared(one, other),
+    )
+
+
+def downscale(buckets: Buckets, by: int) -> Buckets:
+    """Join each ``2 ** by`` neighbouring exponential buckets into one."""
+    counts: Sequence[int] = buckets.bucket_counts
+    if by <= 0 or not counts:
+        return buckets
+    first = buckets.offset >> by
+    joined = [0] * (((buckets.offset + len(counts) - 1) >> by) - first + 1)
+    for index, count in enumerate(counts, start=buckets.offset):
+        joined[(index >> by) - first] += count
+    return Buckets(offset=first, bucket_counts=joined)
+
+
+def _add_buckets(one: Buckets, other: Buckets) -> Buckets:
+    if not one.bucket_counts:
+        return other
+    if not other.bucket_counts:
+        return one
+    first = min(one.offset, other.offset)
+    end = max(one.offset + len(one.bucket_counts), other.offset + len(other.bucket_counts))
+    counts = [0] * (end - first)
+    for buckets in (one, other):
+        for index, count in enumerate(buckets.bucket_counts, start=buckets.offset - first):
+            counts[index] += count
+    return Buckets(offset=first, bucket_counts=counts)

@@ -1,0 +1,139 @@
+"""Answer a Prometheus scrape: collect, add what other workers have measured, render."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client.metrics_core import Metric as RegistryMetric
+
+from glam_sdk.telemetry.pipeline import forking, workers
+from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader
+from glam_sdk.telemetry.pipeline.prometheus import Renderer
+from glam_sdk.telemetry.pipeline.prometheus_accept import choose_format
+from glam_sdk.telemetry.pipeline.registry import collect_registry, without
+from glam_sdk.telemetry.pipeline.snapshot import Snapshot
+from glam_sdk.telemetry.pipeline.worker_sum import total
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline.worker_group import WorkerGroup
+
+
+class Scraper:
+    """Answer the scrapes of one process, for all workers of its group.
+
+    Args:
+        resource: Who measures.
+        reader: None where metrics are switched off.
+        provider: Ours, emptied in a forked process; None where it is somebody else's.
+        keeps_identity: Whether the instance id was given and stays as it is in a fork.
+    """
+
+    def __init__(
+        self,
+        resource: Resource,
+        reader: ScrapeAndPushReader | None = None,
+        *,
+        provider: MeterProvider | None = None,
+        keeps_identity: bool = False,
+    ) -> None:
+        self._resource = resource
+        self._reader = reader
+        self._provider = provider
+        self._keeps_identity = keeps_identity
+        self._renderer = Renderer()
+        self._group: WorkerGroup | None = None
+        self._inherited: list[RegistryMetric] = []
+        self._counted: list[RegistryMetric] = []
+        self._joining = threading.Lock()
+        _at_fork(self._before_fork, self._after_fork)
+
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Return body and content type; blocking."""
+        form = choose_format(accept)
+        group = self._group
+        if group is None:
+            data = self._reader.snapshot() if self._reader is not None else None
+            body = self._renderer.render(data, self._registry(), self._resource, form)
+            return body, form.content_type
+        summed = total(group.collect())
+        data = _as_data(summed, self._resource)
+        target = workers.group_target(self._resource, group.directory)
+        return self._renderer.render(data, summed.registry, target, form), form.content_type
+
+    def join_workers(self, service: str, explicit: Path | None) -> None:
+        """Join the other workers of the service, if it has several; blocking."""
+        with self._joining:
+            if self._group is not None:
+                return
+            directory = workers.group_directory(service, explicit)
+            if directory is None:
+                return
+            from glam_sdk.telemetry.pipeline.worker_group import WorkerGroup
+
+            group = WorkerGroup(directory, self._snapshot)
+            group.join()
+            self._group = group
+
+    def leave_workers(self) -> None:
+        """Leave the counts of this process to the others."""
+        with self._joining:
+            group, self._group = self._group, None
+            if group is not None:
+                group.leave()
+
+    def _snapshot(self) -> Snapshot:
+        data = self._reader.snapshot() if self._reader is not None else None
+        return Snapshot.of(data, self._registry())
+
+    def _registry(self) -> list[RegistryMetric]:
+        found = collect_registry()
+        return without(found, self._inherited) if self._inherited else found
+
+    def _before_fork(self) -> None:
+        # In the parent, where no lock of a value can be held by a thread that is gone.
+        self._counted = collect_registry() if self._group is None else []
+
+    def _after_fork(self) -> None:
+        self._joining = threading.Lock()
+        group, self._group = self._group, None
+        if group is not None:
+            group.abandon()
+        self._inherited = self._counted or self._inherited
+        if not self._keeps_identity:
+            forking.renew_identity(self._resource)
+        if self._provider is not None and self._reader is not None:
+            forking.forget_measurements(self._provider, self._reader)
+
+
+def _at_fork(before: Callable[[], None], after: Callable[[], None]) -> None:
+    """Call two methods around each fork for as long as their object lives."""
+    weak_before, weak_after = weakref.WeakMethod(before), weakref.WeakMethod(after)
+
+    def call_before() -> None:
+        if (method := weak_before()) is not None:
+            method()
+
+    def call_after() -> None:
+        if (method := weak_after()) is not None:
+            method()
+
+    os.register_at_fork(before=call_before, after_in_child=call_after)
+
+
+def _as_data(snapshot: Snapshot, resource: Resource) -> MetricsData:
+    scopes: dict[str, ScopeMetrics] = {}
+    for scoped in snapshot.metrics:
+        scope = scopes.setdefault(
+            scoped.scope, ScopeMetrics(InstrumentationScope(scoped.scope), [], "")
+        )
+        scope.metrics.append(scoped.metric)  # type: ignore[attr-defined]  # a list, made above
+    return MetricsData([ResourceMetrics(resource, list(scopes.values()), "")])

@@ -1,0 +1,35 @@
+"""A service that runs in several worker processes."""
+
+import os
+
+import prometheus_client
+from fastapi import FastAPI
+
+import glam_sdk
+from glam_sdk.telemetry.metrics import counter, gauge, histogram, up_down_counter
+
+service = glam_sdk.init("worked")
+app = service.install(FastAPI())
+
+jobs = counter("jobs.done", unit="{job}", description="Jobs done.")
+took = histogram("job.duration", unit="s", description="Duration of jobs.")
+active = up_down_counter("jobs.active", unit="{job}", description="Jobs under way.")
+highest = gauge("job.highest", description="Highest number.", workers="max")
+mine = gauge("job.mine", description="Number of a worker.", workers="worker")
+own = prometheus_client.Counter("own_jobs", "Jobs, counted the old way.")
+
+# Counted before a server that preloads forks: this must not count once for each worker.
+jobs.add(1000, {"when": "import"})
+own.inc(1000)
+
+
+@app.get("/job/{number}")
+async def job(number: int) -> dict[str, int]:
+    """Count a job in every way."""
+    jobs.add(1)
+    own.inc()
+    took.record(number / 1000)
+    active.add(1)
+    highest.set(number)
+    mine.set(number)
+    return {"pid": os.getpid()}
