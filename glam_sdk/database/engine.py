@@ -1,189 +1,19 @@
-"""Connect a service to its database: settings become an engine that starts and stops with it."""
+"""Build a SQLAlchemy engine from settings, with our telemetry and without connecting."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import MetaData, exc, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from glam_sdk.config import DatabaseSettings, default_prefix
+from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import sqlite
-from glam_sdk.database.errors import translate, translate_lost_connections, unreachable
-from glam_sdk.database.session import ReadOnlySession, close_shielded
-from glam_sdk.database.telemetry import UNTRACED, DatabaseTelemetry
-from glam_sdk.database.unit_of_work import EventWriter, UnitOfWork
-from glam_sdk.errors import DatabaseError
-from glam_sdk.lifecycle import Check
-
-_CHECK_TIMEOUT_S: Final = 2.0
-_CREATE_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 5.0
-_CREATE_LOCK: Final = 0x676C616D_64646C  # "glam" "ddl": one instance at a time creates tables
-_CREATE_OPTIONS: Final = {UNTRACED: True, sqlite.BEGIN: "BEGIN IMMEDIATE"}
-_SUSPECTS: Final = {"28": ("user", "password"), "3D": ("name",)}  # by class of SQLSTATE
-
-
-class Database:
-    """Own the engine of one database and open units of work on it.
-
-    Args:
-        settings: Where the database is and how its connections are pooled.
-        service_name: How connections introduce themselves to PostgreSQL, and whose environment
-            variables an error names.
-        metadata: Tables to create at start where they are missing. Leave it out where migrations
-            own the schema.
-        event_writer: What ``UnitOfWork.emit`` writes with, such as an ``OutboxWriter``.
-        telemetry: That of the global providers by default.
-    """
-
-    name: Final = "database"
-
-    def __init__(
-        self,
-        settings: DatabaseSettings,
-        *,
-        service_name: str | None = None,
-        metadata: MetaData | None = None,
-        event_writer: EventWriter | None = None,
-        telemetry: DatabaseTelemetry | None = None,
-    ) -> None:
-        self._settings = settings
-        self._event_writer = event_writer
-        self._metadata: list[MetaData] = [] if metadata is None else [metadata]
-        self._creates_tables = metadata is not None
-        self._on_events: list[Callable[[], None]] = []
-        self._closing: set[asyncio.Task[None]] = set()
-        self._service_name = service_name
-        self._engine = build_engine(
-            settings, service_name or "glam_sdk", telemetry or DatabaseTelemetry()
-        )
-        self._writing = _sessions(self._engine, {sqlite.BEGIN: "BEGIN IMMEDIATE"}, None)
-        self._reading = _sessions(self._engine, {"postgresql_readonly": True}, ReadOnlySession)
-
-    @property
-    def engine(self) -> AsyncEngine:
-        """The SQLAlchemy engine, for what a unit of work does not offer."""
-        return self._engine
-
-    @property
-    def event_writer(self) -> EventWriter | None:
-        """What writes emitted events, if anything."""
-        return self._event_writer
-
-    @event_writer.setter
-    def event_writer(self, writer: EventWriter) -> None:
-        self._event_writer = writer
-
-    def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
-        """Return a transaction to enter with ``async with``.
-
-        Args:
-            read_only: Refuse writes; on SQLite, don't wait for whoever is writing.
-        """
-        return UnitOfWork(self, read_only=read_only)
-
-    def add_metadata(self, metadata: MetaData) -> None:
-        """Let more tables be created together with the service's own."""
-        if metadata not in self._metadata:
-            self._metadata.append(metadata)
-
-    def on_events_committed(self, callback: Callable[[], None]) -> None:
-        """Call back whenever a unit of work that emitted events has committed."""
-        self._on_events.append(callback)
-
-    async def start(self) -> None:
-        """Connect once, and create missing tables if the database was given ``metadata``.
-
-        Raises:
-            DatabaseError: If the database does not answer; it says which setting to look at.
-        """
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                await self._ping()
-        except (DatabaseError, TimeoutError) as error:
-            await self._engine.dispose()
-            raise self._cannot_start(error) from None  # said in full by the new one
-        if self._creates_tables:
-            await self.create_all()
-
-    async def create_all(self) -> None:
-        """Create the tables that are missing; several instances may do so at once."""
-        try:
-            async with (
-                asyncio.timeout(_CREATE_TIMEOUT_S),
-                self._engine.execution_options(**_CREATE_OPTIONS).begin() as connection,
-            ):
-                await _create(connection, self._metadata)
-        except exc.SQLAlchemyError as error:
-            raise translate(error) from None  # the cause says the same at more length
-
-    async def check(self) -> Check:
-        """Ask the database for a sign of life."""
-        try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await self._ping()
-        except TimeoutError:
-            return Check(healthy=False, detail=f"no answer within {_CHECK_TIMEOUT_S:g} s")
-        except DatabaseError as error:
-            return Check(healthy=False, detail=error.message)
-        return Check(healthy=True)
-
-    async def stop(self) -> None:
-        """Close every connection."""
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=_STOP_TIMEOUT_S)
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await self._engine.dispose()
-
-    def open_session(self, *, read_only: bool) -> AsyncSession:
-        """Return a new session for a unit of work; it connects when first used."""
-        return self._reading() if read_only else self._writing()
-
-    async def close_session(self, session: AsyncSession) -> None:
-        """Roll back what is open and give the connection back, also when cancelled."""
-        await close_shielded(session, self._closing)
-
-    def events_committed(self) -> None:
-        """Tell whoever asked that there are new events."""
-        for callback in self._on_events:
-            callback()
-
-    async def _ping(self) -> None:
-        try:
-            async with self._engine.connect() as connection:
-                await connection.execute(text("SELECT 1"), execution_options={UNTRACED: True})
-        except exc.SQLAlchemyError as error:
-            raise translate(error) from None  # the cause says the same at more length
-
-    def _cannot_start(self, error: DatabaseError | TimeoutError) -> DatabaseError:
-        where = self._settings.safe_url()
-        found = unreachable(where, error) if isinstance(error, TimeoutError) else error
-        said = found.message if where in found.message else f"Database {where}: {found.message}"
-        code = str(found.details.get("error_code") or "")
-        suspects = ("url", "sqlite_path") if where.startswith("sqlite") else ("url", "host", "port")
-        return DatabaseError(
-            f"{said} {self._advice(_SUSPECTS.get(code[:2], suspects))}",
-            operation="connect",
-            error_code=code or None,
-        )
-
-    def _advice(self, fields: Iterable[str]) -> str:
-        settings = ", ".join(f"database.{field}" for field in fields)
-        if self._service_name is None:
-            return f"Check {settings}."
-        prefix = default_prefix(self._service_name)
-        variables = ", ".join(f"{prefix}DATABASE__{field.upper()}" for field in fields)
-        return f"Check {settings} (in the environment: {variables})."
+from glam_sdk.database.errors import translate_lost_connections
+from glam_sdk.database.plans import common_attributes
+from glam_sdk.database.pool import PoolWatch
+from glam_sdk.database.telemetry import DatabaseTelemetry
+from glam_sdk.telemetry import conventions as conv
 
 
 def build_engine(
@@ -197,7 +27,10 @@ def build_engine(
         telemetry: What observes its statements.
     """
     url = make_url(settings.sqlalchemy_url())
+    common = common_attributes(url, url.get_backend_name())
+    watch = PoolWatch(telemetry.pools, f"{service_name}/{common.get(conv.DB_NAMESPACE, '')}")
     options: dict[str, Any] = {
+        "poolclass": watch.pool_class(),
         "pool_size": settings.pool_size,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout_s,
@@ -214,33 +47,27 @@ def build_engine(
     if is_sqlite:
         sqlite.prepare(engine.sync_engine)
     translate_lost_connections(engine.sync_engine, settings.safe_url())
-    telemetry.observe(engine.sync_engine)
+    telemetry.observe(
+        engine.sync_engine,
+        slow_query_s=settings.slow_query_s,
+        repeated_query_limit=settings.repeated_query_limit,
+        pool=watch,
+    )
     return engine
 
 
 def _connect_args(url: URL, settings: DatabaseSettings, service_name: str) -> dict[str, Any]:
     if url.get_driver_name() == "psycopg":
         seconds = max(1, round(settings.connect_timeout_s))
-        return {"connect_timeout": seconds, "application_name": service_name}
+        milliseconds = round(settings.statement_timeout_s * 1000)
+        return {
+            "connect_timeout": seconds,
+            "application_name": service_name,
+            "options": f"-c statement_timeout={milliseconds}",
+        }
     if url.get_driver_name() != "asyncpg":
         return {}
-    return {
-        "timeout": settings.connect_timeout_s,
-        "server_settings": {"application_name": service_name},
-    }
-
-
-def _sessions(
-    engine: AsyncEngine, options: dict[str, Any], kind: type[ReadOnlySession] | None
-) -> async_sessionmaker[AsyncSession]:
-    bound = engine.execution_options(**options)
-    if kind is None:
-        return async_sessionmaker(bound, expire_on_commit=False)
-    return async_sessionmaker(bound, expire_on_commit=False, sync_session_class=kind)
-
-
-async def _create(connection: AsyncConnection, metadata: Iterable[MetaData]) -> None:
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATE_LOCK})
-    for tables in metadata:
-        await connection.run_sync(tables.create_all)
+    server_settings = {"application_name": service_name}
+    if settings.statement_timeout_s:
+        server_settings["statement_timeout"] = str(round(settings.statement_timeout_s * 1000))
+    return {"timeout": settings.connect_timeout_s, "server_settings": server_settings}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Dialect, Engine, ExceptionContext
+from sqlalchemy.orm.exc import StaleDataError
 
 from glam_sdk.database.statements import describe
 from glam_sdk.errors import ConflictError, DatabaseError, GlamBaseError, ValidationError
@@ -19,6 +20,7 @@ from glam_sdk.errors import ConflictError, DatabaseError, GlamBaseError, Validat
 # SQLSTATEs after which the same work may succeed (PostgreSQL, appendix A).
 _RETRYABLE: Final = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"})
 _RETRYABLE_CLASSES: Final = ("08", "53", "SQLITE_BUSY", "SQLITE_LOCKED")
+_DISK_FULL: Final = "53100"  # of a retryable class, but nobody makes room within a retry
 # Classes whose message names objects of the schema or the server, never a row's values.
 _SPEAKING_CLASSES: Final = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 _SYNTAX_ERROR: Final = "42601"
@@ -78,7 +80,23 @@ def translate(error: exc.SQLAlchemyError) -> BaseException:
         return _database_error(error)
     if isinstance(error, exc.StatementError):
         return error.orig or error
+    if isinstance(error, StaleDataError):
+        return ConflictError(
+            "The row was changed or deleted by somebody else meanwhile. Load it anew.",
+            current_state="changed",
+        )
     return error
+
+
+def outcome_unknown(error: exc.DBAPIError) -> DatabaseError:
+    """Return the error for a connection that was lost while it committed."""
+    return DatabaseError(
+        "The connection was lost during COMMIT, so nobody knows whether the changes were kept. "
+        "Look before doing them again.",
+        operation="COMMIT",
+        error_code=status_code(error.orig),
+        retryable=False,
+    )
 
 
 def status_code(driver_error: BaseException | None) -> str | None:
@@ -189,9 +207,14 @@ def _database_error(error: exc.DBAPIError) -> DatabaseError:
         operation=statement.operation or None,
         table=statement.collection,
         error_code=code,
-        retryable=error.connection_invalidated
-        or (code is not None and (code in _RETRYABLE or code.startswith(_RETRYABLE_CLASSES))),
+        retryable=error.connection_invalidated or _is_retryable(code),
     )
+
+
+def _is_retryable(code: str | None) -> bool:
+    if code is None or code == _DISK_FULL:
+        return False
+    return code in _RETRYABLE or code.startswith(_RETRYABLE_CLASSES)
 
 
 def _reason(error: exc.DBAPIError, code: str | None) -> str:

@@ -1,169 +1,187 @@
-"""Load and save one kind of model inside a unit of work.
+"""Save one kind of model inside a unit of work.
 
 Flow: step 5. Each call is part of the caller's transaction; none commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import CursorResult, Delete, Update, delete, insert, update
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapper
 
-from glam_sdk.database.errors import translated
-from glam_sdk.database.mixins import SoftDeleteMixin, TimestampedMixin
-from glam_sdk.database.types import utcnow
-from glam_sdk.errors import NotFoundError
-
-M = TypeVar("M", bound=DeclarativeBase)
-
-_SOFT_DELETE_COLUMNS = frozenset({"is_deleted", "deleted_at"})
+from glam_sdk.database import bulk
+from glam_sdk.database.entities import mark_deleted, not_found, touch
+from glam_sdk.database.mixins import SoftDeleteMixin
+from glam_sdk.database.operations import operation
+from glam_sdk.database.query import conditions
+from glam_sdk.database.reading import Condition, M, ReadRepository
+from glam_sdk.database.scope import ALL_MERCHANTS
+from glam_sdk.errors import ConflictError
 
 
-class Repository(Generic[M]):
-    """Offer the everyday operations on one model; ``session`` has the rest.
+class Repository(ReadRepository[M]):
+    """Offer the everyday operations on one model; ``session`` has the rest."""
 
-    Rows that a :class:`SoftDeleteMixin` model marked as deleted are left out, unless a filter
-    names ``is_deleted`` or ``deleted_at``.
-    """
+    __slots__ = ()
 
-    __slots__ = ("_mapper", "model", "session")
-
-    def __init__(self, session: AsyncSession, model: type[M]) -> None:
-        self.session = session
-        self.model = model
-        self._mapper: Mapper[M] = sa_inspect(model)
-
+    @operation
     async def save(self, entity: M) -> M:
         """Insert a new entity, or write what changed on a loaded one, and return it."""
-        with translated():
-            self.session.add(entity)
-            await self.session.flush()
+        self.session.add(entity)
+        await self.session.flush()
         return entity
 
+    @operation
+    async def save_all(self, entities: Iterable[M]) -> list[M]:
+        """Do for many what :meth:`save` does for one, in as few statements as possible."""
+        saved = list(entities)
+        self.session.add_all(saved)
+        await self.session.flush()
+        return saved
+
+    @operation
+    async def insert_many(self, rows: Iterable[bulk.Row]) -> int:
+        """Insert rows given as mappings, without making entities; return how many.
+
+        Args:
+            rows: Column name = value; columns left out get their defaults.
+
+        Raises:
+            ValueError: For a column the model does not have.
+        """
+        checked = bulk.checked_rows(self.session.sync_session, self._mapper, rows)
+        for start in range(0, len(checked), bulk.CHUNK):
+            await self.session.execute(
+                insert(self.model),
+                checked[start : start + bulk.CHUNK],
+                execution_options={ALL_MERCHANTS: True},  # the rows were checked one by one
+            )
+        return len(checked)
+
+    @operation
+    async def upsert(
+        self, rows: Iterable[bulk.Row], *, on: Sequence[str], update: Sequence[str] | None = None
+    ) -> list[M]:
+        """Insert rows, or update those that are there; return the entities that were written.
+
+        A row that was marked as deleted is there again.
+
+        Args:
+            rows: Column name = value; all with the same columns.
+            on: Columns of the primary key or unique constraint that says whether a row is there.
+            update: Columns taken over from the new row: all it has by default; with ``()`` a row
+                that is there stays as it is.
+
+        Raises:
+            ConflictError: When a row that is there belongs to another merchant.
+        """
+        session = self.session.sync_session
+        checked = bulk.checked_rows(session, self._mapper, rows)
+        if not checked:
+            return []
+        taken = [n for n in checked[0] if n not in on] if update is None else update
+        statement = bulk.upsert_statement(session, self._mapper, on, taken)
+        options = {"populate_existing": True, ALL_MERCHANTS: True}
+        written: list[M] = []
+        for start in range(0, len(checked), bulk.CHUNK):
+            chunk = checked[start : start + bulk.CHUNK]
+            written += await self.session.scalars(statement, chunk, execution_options=options)
+        if update != () and len(written) < len(checked):
+            name = self.model.__name__
+            raise ConflictError(
+                f"A {name} with the same {', '.join(on)} belongs to somebody else.",
+                conflicting_resource=name,
+            )
+        return written
+
+    @operation
     async def update(self, entity: M) -> M:
         """Write an entity that may come from elsewhere; return the one that lives in the session.
 
         Raises:
             NotFoundError: If no such row exists.
+            ConflictError: If a ``VersionedMixin`` row has changed since it was loaded.
         """
-        with translated():
-            merged = await self.session.merge(entity)
-            if merged is not entity and sa_inspect(merged).pending:
-                self.session.expunge(merged)
-                raise self._not_found(self._mapper.primary_key_from_instance(entity))
-            if self.session.is_modified(merged):
-                _touch(merged)
-            await self.session.flush()
+        merged = await self.session.merge(entity)
+        if merged is not entity and sa_inspect(merged).pending:
+            self.session.expunge(merged)
+            raise not_found(self.model, self._mapper.primary_key_from_instance(entity))
+        if self.session.is_modified(merged):
+            touch(merged)
+        await self.session.flush()
         return merged
 
-    async def delete(self, entity: M) -> None:
-        """Delete a row, or mark it when its model is a :class:`SoftDeleteMixin`."""
-        with translated():
-            if entity not in self.session:
-                entity = await self.session.merge(entity)
-                if sa_inspect(entity).pending:
-                    self.session.expunge(entity)
-                    return
-            if not _mark_deleted(entity):
-                await self.session.delete(entity)
-            await self.session.flush()
-
-    async def delete_by_id(self, entity_id: object) -> bool:
-        """Delete by primary key; return whether there was such a row."""
-        entity = await self.find_by_id(entity_id)
-        if entity is None:
-            return False
-        await self.delete(entity)
-        return True
-
-    async def find_by_id(self, entity_id: object) -> M | None:
-        """Return the entity with this primary key (a tuple when it has several columns)."""
-        with translated():
-            entity = await self.session.get(self.model, entity_id)
-        return None if entity is None or _is_marked_deleted(entity) else entity
-
-    async def get(self, entity_id: object) -> M:
-        """Return the entity with this primary key.
-
-        Raises:
-            NotFoundError: If there is none.
-        """
-        entity = await self.find_by_id(entity_id)
-        if entity is None:
-            raise self._not_found(entity_id)
-        return entity
-
-    async def find_all(
-        self, *, limit: int | None = None, offset: int = 0, **filters: object
-    ) -> Sequence[M]:
-        """Return entities in the order of their primary key.
+    @operation
+    async def update_all(
+        self, values: Mapping[str, Any], *where: Condition, **filters: object
+    ) -> int:
+        """Change every row that matches, in one statement; return how many.
 
         Args:
-            limit: At most so many.
-            offset: Leave out so many first.
-            **filters: Column name = value; ``None`` finds NULL.
+            values: Column name = new value or expression.
+            *where: Conditions.
+            **filters: Exact values by column name.
 
         Raises:
             ValueError: For a column the model does not have.
         """
-        statement = select(self.model).where(*self._conditions(filters))
-        statement = statement.order_by(*self._mapper.primary_key)
-        if limit is not None:
-            statement = statement.limit(limit)
-        if offset:
-            statement = statement.offset(offset)
-        with translated():
-            return (await self.session.scalars(statement)).all()
+        conditions(self._mapper, (), values)
+        statement = update(self.model).where(*conditions(self._mapper, where, filters))
+        return await self._change(statement.values(bulk.bumped(self.model, values)), filters)
 
-    async def count(self, **filters: object) -> int:
-        """Return how many entities there are.
+    @operation
+    async def delete(self, entity: M) -> None:
+        """Delete a row, or mark it when its model is a ``SoftDeleteMixin``."""
+        await self._delete(entity)
 
-        Args:
-            **filters: As for :meth:`find_all`.
-        """
-        statement = select(func.count()).select_from(self.model).where(*self._conditions(filters))
-        with translated():
-            return (await self.session.execute(statement)).scalar_one()
-
-    def _conditions(self, filters: dict[str, object]) -> list[ColumnElement[bool]]:
-        columns = self._mapper.column_attrs
-        conditions: list[ColumnElement[bool]] = []
-        for name, value in filters.items():
-            if name not in columns:
-                raise ValueError(
-                    f"{self.model.__name__} has no column {name!r}. "
-                    f"Its columns are {', '.join(sorted(columns.keys()))}."
-                )
-            conditions.append(getattr(self.model, name) == value)
-        soft: type[object] = self.model
-        if issubclass(soft, SoftDeleteMixin) and not filters.keys() & _SOFT_DELETE_COLUMNS:
-            conditions.append(soft.is_deleted.is_(False))
-        return conditions
-
-    def _not_found(self, entity_id: Any) -> NotFoundError:
-        if isinstance(entity_id, (list, tuple)):
-            entity_id = entity_id[0] if len(entity_id) == 1 else tuple(map(str, entity_id))
-        name = self.model.__name__
-        return NotFoundError(
-            f"{name} {entity_id} does not exist.", resource=name, resource_id=entity_id
-        )
-
-
-def _touch(entity: object) -> None:
-    if isinstance(entity, TimestampedMixin):
-        entity.updated_at = utcnow()  # what was merged brought its own, older moment along
-
-
-def _mark_deleted(entity: object) -> bool:
-    if isinstance(entity, SoftDeleteMixin):
-        entity.mark_deleted()
+    @operation
+    async def delete_by_id(self, entity_id: object) -> bool:
+        """Delete by primary key; return whether there was such a row."""
+        entity = await self._find(entity_id)
+        if entity is None:
+            return False
+        await self._delete(entity)
         return True
-    return False
 
+    @operation
+    async def delete_all(self, *where: Condition, **filters: object) -> int:
+        """Delete or mark every row that matches, in one statement; return how many."""
+        matching = conditions(self._mapper, where, filters)
+        marks = None if self._execution else bulk.deletion(self.model)
+        if marks is None:
+            return await self._change(delete(self.model).where(*matching), filters)
+        return await self._change(update(self.model).where(*matching).values(marks), filters)
 
-def _is_marked_deleted(entity: object) -> bool:
-    return isinstance(entity, SoftDeleteMixin) and entity.is_deleted
+    @operation
+    async def restore(self, entity_id: object) -> M:
+        """Take back the deletion of a row and return it.
+
+        Raises:
+            NotFoundError: If there is no such row, deleted or not.
+            TypeError: If the model is no ``SoftDeleteMixin``.
+        """
+        model: type[object] = self.model
+        if not issubclass(model, SoftDeleteMixin):
+            raise TypeError(f"{self.model.__name__} is no SoftDeleteMixin: its rows are gone.")
+        entity = await self._find(entity_id, include_deleted=True)
+        if entity is None:
+            raise not_found(self.model, entity_id)
+        cast("SoftDeleteMixin", entity).unmark_deleted()
+        await self.session.flush()
+        return entity
+
+    async def _delete(self, entity: M) -> None:
+        if entity not in self.session:
+            entity = await self.session.merge(entity)
+            if sa_inspect(entity).pending:
+                self.session.expunge(entity)
+                return
+        if self._execution or not mark_deleted(entity):
+            await self.session.delete(entity)
+        await self.session.flush()
+
+    async def _change(self, statement: Update | Delete, filters: Mapping[str, object]) -> int:
+        result = await self.session.execute(statement, execution_options=self._seeing(filters))
+        return cast("CursorResult[Any]", result).rowcount

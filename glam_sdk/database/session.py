@@ -8,8 +8,10 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from glam_sdk.database.scope import ScopedSession
 
-class ReadOnlySession(Session):
+
+class ReadOnlySession(ScopedSession):
     """Refuse to write; PostgreSQL refuses by itself, SQLite would not."""
 
 
@@ -39,6 +41,9 @@ async def close_shielded(session: AsyncSession, closing: set[asyncio.Task[None]]
         session: What to close; an open transaction is rolled back.
         closing: Holds the task while it runs, so that somebody can wait for it.
     """
+    if not session.in_transaction():
+        session.sync_session.close()  # nothing to send, so nothing to wait for
+        return
     task = asyncio.ensure_future(session.close())
     closing.add(task)
     task.add_done_callback(closing.discard)

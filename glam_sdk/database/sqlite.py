@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -33,7 +32,6 @@ def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT_S}, **pool_options}
     options["pool_pre_ping"] = False  # the connection is a file handle; it does not go stale
-    options["poolclass"] = AsyncAdaptedQueuePool
     if is_in_memory(url):
         # The database lives in one connection: units of work take turns on it.
         options |= {"pool_size": 1, "max_overflow": 0, "pool_recycle": -1}

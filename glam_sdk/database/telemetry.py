@@ -1,25 +1,31 @@
 """Give each SQL statement a CLIENT span and a duration, through SQLAlchemy's own events.
 
 BEGIN, COMMIT and the like get none, nor does a statement or connection with the execution option
-``glam_untraced``. What a statement is called is worked out once per SQL text.
+``glam_untraced``. Works for every engine, synchronous ones included.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import PurePath
+from contextvars import Token
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 from glam_sdk._internal.guard import guarded
+from glam_sdk.database import contrib
 from glam_sdk.database.errors import driver_error, status_code
-from glam_sdk.database.statements import describe
+from glam_sdk.database.plans import Plan, common_attributes, planner
+from glam_sdk.database.pool import LAST_STATEMENT, PoolInstruments, PoolWatch
+from glam_sdk.database.transactions import current_counts
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
 from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, get_tracer
 
@@ -27,23 +33,16 @@ UNTRACED: Final = "glam_untraced"
 """Execution option of a statement or connection that is not to be seen in telemetry."""
 
 _SCOPE: Final = "glam_sdk.database"
-_STATEMENTS_KEPT: Final = 1024
-_TRANSACTION_WORDS: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 _STATE: Final = "_glam_telemetry"
-
-
-class _Plan(NamedTuple):
-    """What is the same for every execution of one SQL text."""
-
-    name: str
-    span_attributes: dict[str, AttributeValue]
-    metric_attributes: dict[str, AttributeValue]
+_log = get_logger("glam_sdk.database")
 
 
 class _Running(NamedTuple):
     span: Span
-    plan: _Plan
+    is_ours: bool
+    plan: Plan
     started: float
+    token: Token[Context] | None
 
 
 class DatabaseTelemetry:
@@ -56,46 +55,62 @@ class DatabaseTelemetry:
 
     def __init__(self, *, tracer: Tracer | None = None, meter: Meter | None = None) -> None:
         self.tracer = tracer or get_tracer(_SCOPE)
+        measuring = meter or get_meter(_SCOPE)
         self.duration = duration_histogram(
-            meter or get_meter(_SCOPE),
+            measuring,
             conv.DB_CLIENT_OPERATION_DURATION,
             description="Duration of database client operations.",
             buckets=conv.DB_DURATION_BUCKETS,
         )
+        self.pools = PoolInstruments.of(measuring, is_default=meter is None)
 
-    def observe(self, engine: Engine) -> None:
-        """Measure and trace every statement of an engine from now on."""
-        statements = _Statements(self, engine)
+    def observe(
+        self,
+        engine: Engine,
+        *,
+        slow_query_s: float = 0.5,
+        repeated_query_limit: int = 10,
+        pool: PoolWatch | None = None,
+    ) -> None:
+        """Measure and trace every statement of an engine from now on.
+
+        Args:
+            engine: Of SQLAlchemy; ``engine.sync_engine`` of an asynchronous one.
+            slow_query_s: Seconds from which a statement is logged as slow; 0 for never.
+            repeated_query_limit: Equal statements a request may send before a hint; 0 for any.
+            pool: Watches the engine's pool; made here when the engine was not built with one.
+        """
+        statements = _Statements(self, engine, slow_query_s, repeated_query_limit)
+        watch = pool or PoolWatch(self.pools, statements.pool_name)
+        watch.watch(engine)
         event.listen(engine, "before_cursor_execute", statements.before)
         event.listen(engine, "after_cursor_execute", statements.after)
         event.listen(engine, "handle_error", statements.failed)
+        event.listen(engine, "checkout", statements.taken)
 
 
 class _Statements:
-    def __init__(self, telemetry: DatabaseTelemetry, engine: Engine) -> None:
-        self._common = common_attributes(engine.url, engine.dialect.name)
-        self._system = engine.dialect.name
-        self._plan = lru_cache(maxsize=_STATEMENTS_KEPT)(self._new_plan)
+    def __init__(
+        self, telemetry: DatabaseTelemetry, engine: Engine, slow_s: float, repeated_limit: int
+    ) -> None:
+        common = common_attributes(engine.url, engine.dialect.name)
+        self.pool_name = (
+            f"{common.get(conv.SERVER_ADDRESS, '')}/{common.get(conv.DB_NAMESPACE, '')}"
+        )
+        self._plan = planner(common, engine.dialect.name)
         self._tracer = telemetry.tracer
         self._duration = telemetry.duration
+        self._slow_s = slow_s or float("inf")
+        self._repeated_limit = repeated_limit
+        self._is_beside_contrib = False
 
-    def _new_plan(self, sql: str) -> _Plan | None:
-        statement = describe(sql)
-        if sql.lstrip().upper().startswith(_TRANSACTION_WORDS):
-            return None
-        labels = dict(self._common)
-        if statement.operation:
-            labels[conv.DB_OPERATION_NAME] = statement.operation
-        if statement.collection:
-            labels[conv.DB_COLLECTION_NAME] = statement.collection
-        attributes = {**labels, conv.DB_QUERY_TEXT: statement.text}
-        if statement.summary:
-            attributes[conv.DB_QUERY_SUMMARY] = statement.summary
-        return _Plan(statement.summary or self._system, attributes, labels)
+    def taken(self, *_: object) -> None:
+        """Look whether another instrumentation watches the same driver."""
+        self._is_beside_contrib = contrib.is_active()
 
     def before(
         self,
-        _connection: Connection,
+        connection: Connection,
         _cursor: object,
         sql: str,
         parameters: Any,
@@ -106,11 +121,42 @@ class _Statements:
             plan = self._plan(sql)
             if plan is None or context.execution_options.get(UNTRACED):
                 return
+            connection.info[LAST_STATEMENT] = plan.name
             attributes = plan.span_attributes
             if executemany and len(parameters) > 1:
                 attributes = {**attributes, conv.DB_OPERATION_BATCH_SIZE: len(parameters)}
-            span = self._tracer.start_span(plan.name, kind=SpanKind.CLIENT, attributes=attributes)
-            setattr(context, _STATE, _Running(span, plan, perf_counter()))
+            if self._repeated_limit and (repeated := self._count(plan)):
+                attributes = {**attributes, conv.GLAM_DB_REPEATED_QUERY_COUNT: repeated}
+            token = None
+            span = contrib.span_of(context) if self._is_beside_contrib else None
+            is_ours = span is None
+            if span is None:
+                span = self._tracer.start_span(
+                    plan.name, kind=SpanKind.CLIENT, attributes=attributes
+                )
+            else:
+                contrib.join(span, plan.name, attributes)
+            if self._is_beside_contrib:
+                token = contrib.silence()
+            setattr(context, _STATE, _Running(span, is_ours, plan, perf_counter(), token))
+
+    def _count(self, plan: Plan) -> int | None:
+        """Count a statement; return how many it were once they are too many."""
+        counts = current_counts()
+        if counts is None:
+            return None
+        count = counts[plan.name] = counts.get(plan.name, 0) + 1
+        if count <= self._repeated_limit:
+            return None
+        if count == self._repeated_limit + 1:
+            trace.get_current_span().set_attribute(conv.GLAM_DB_REPEATED_QUERY, plan.name)
+            _log.warning(
+                "database.repeated_query",
+                summary=plan.name,
+                count=count,
+                hint="Load what belongs together at once, for example with selectinload().",
+            )
+        return count
 
     def after(
         self,
@@ -122,12 +168,10 @@ class _Statements:
         _executemany: bool,  # noqa: FBT001 - the signature of SQLAlchemy's event
     ) -> None:
         running: _Running | None = context.__dict__.pop(_STATE, None)
-        if running is not None:
-            with guarded("database.telemetry.after"):
-                self._duration.record(
-                    perf_counter() - running.started, running.plan.metric_attributes
-                )
-                running.span.end()
+        if running is None:
+            return
+        with guarded("database.telemetry.after"):
+            self._finish(running, {})
 
     def failed(self, failure: ExceptionContext) -> None:
         context = failure.execution_context
@@ -140,26 +184,30 @@ class _Statements:
             code = status_code(original)
             if code is not None:
                 outcome[conv.DB_RESPONSE_STATUS_CODE] = code
-            self._duration.record(
-                perf_counter() - running.started, {**running.plan.metric_attributes, **outcome}
-            )
             # Not the exception itself: its text may hold the values of a row.
             running.span.set_attributes(outcome)
             running.span.set_status(Status(StatusCode.ERROR, type(original).__name__))
+            self._finish(running, outcome)
+
+    def _finish(self, running: _Running, outcome: dict[str, AttributeValue]) -> None:
+        taken_s = perf_counter() - running.started
+        if running.token is not None:
+            otel.detach(running.token)
+        labels = running.plan.metric_attributes
+        self._duration.record(taken_s, {**labels, **outcome} if outcome else labels)
+        if taken_s >= self._slow_s:
+            _log_slow(running, taken_s)
+        if running.is_ours:
             running.span.end()
 
 
-def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:
-    """Return the attributes every span and measurement of one database has."""
-    name = url.database or ""
-    if dialect == "sqlite":
-        return {conv.DB_SYSTEM_NAME: "sqlite", conv.DB_NAMESPACE: PurePath(name).name or ":memory:"}
-    attributes: dict[str, AttributeValue] = {conv.DB_SYSTEM_NAME: dialect}
-    if name:
-        attributes[conv.DB_NAMESPACE] = name
-    host = url.host or url.query.get("host")
-    if isinstance(host, str):
-        attributes[conv.SERVER_ADDRESS] = host
-        if not host.startswith("/"):
-            attributes[conv.SERVER_PORT] = url.port or 5432
-    return attributes
+def _log_slow(running: _Running, taken_s: float) -> None:
+    running.span.set_attribute(conv.GLAM_DB_SLOW_QUERY, True)
+    # Under the statement's own span, so that the line's ids lead to it.
+    with trace.use_span(running.span, record_exception=False, set_status_on_exception=False):
+        _log.warning(
+            "database.slow_query",
+            duration_ms=round(taken_s * 1000, 1),
+            summary=running.plan.name,
+            query=running.plan.span_attributes[conv.DB_QUERY_TEXT],
+        )

@@ -1,0 +1,114 @@
+"""Build the statements that write many rows at once, for PostgreSQL and SQLite alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapper, Session
+
+from glam_sdk.database.mixins import (
+    MerchantMixin,
+    SoftDeleteMixin,
+    TimestampedMixin,
+    VersionedMixin,
+)
+from glam_sdk.database.query import attribute
+from glam_sdk.database.scope import merchant_of
+from glam_sdk.database.types import utcnow
+from glam_sdk.errors import ForbiddenError
+
+CHUNK: Final = 1000
+"""Rows a statement; what is sent at once stays small however many there are."""
+
+Row = Mapping[str, object]
+
+
+def checked_rows(
+    session: Session, mapper: Mapper[Any], rows: Iterable[Row]
+) -> list[dict[str, object]]:
+    """Return rows whose names are the model's and whose merchant is the session's.
+
+    Raises:
+        ValueError: For a column the model does not have.
+        ForbiddenError: For a row of another merchant.
+    """
+    merchant_id = merchant_of(session) if issubclass(mapper.class_, MerchantMixin) else None
+    checked: list[dict[str, object]] = []
+    known: set[str] = set()
+    for row in rows:
+        for name in row.keys() - known:
+            attribute(mapper, name)
+            known.add(name)
+        copy = dict(row)
+        if merchant_id is not None and copy.setdefault("merchant_id", merchant_id) != merchant_id:
+            raise ForbiddenError(
+                f"This {mapper.class_.__name__} belongs to another merchant.",
+                resource=mapper.class_.__name__,
+            )
+        checked.append(copy)
+    return checked
+
+
+def upsert_statement(
+    session: Session, mapper: Mapper[Any], on: Sequence[str], update: Sequence[str]
+) -> Any:
+    """Return INSERT … ON CONFLICT … RETURNING for rows given later.
+
+    Args:
+        session: Tells the database, and the merchant whose rows alone may be changed.
+        mapper: Of the model.
+        on: Columns of the unique constraint or key.
+        update: Columns an existing row takes over from the new one; none leaves it as it is.
+    """
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    model = mapper.class_
+    insert: Any = (postgresql.insert if is_postgresql else sqlite.insert)(model)
+    index = [attribute(mapper, name) for name in on]
+    if not update:
+        return insert.on_conflict_do_nothing(index_elements=index).returning(model)
+    taken: dict[str, Any] = {}
+    for name in update:
+        column = attribute(mapper, name).property.columns[0].name
+        taken[column] = insert.excluded[column]
+    for name, value in _always_changed(model).items():
+        if name not in update:
+            taken[mapper.column_attrs[name].columns[0].name] = value
+    merchant_id = merchant_of(session)
+    own = model.merchant_id == merchant_id if _is_scoped(model, merchant_id) else None
+    return insert.on_conflict_do_update(index_elements=index, set_=taken, where=own).returning(
+        model
+    )
+
+
+def bumped(model: type[Any], values: Row) -> dict[str, object]:
+    """Return the values of a bulk UPDATE, with the version counted on."""
+    changed = _always_changed(model)
+    changed.pop("updated_at", None)  # SQLAlchemy sets it on every UPDATE of its own
+    changed.pop("is_deleted", None)
+    changed.pop("deleted_at", None)
+    return {**changed, **values}
+
+
+def deletion(model: type[Any]) -> dict[str, object] | None:
+    """Return the values that mark rows of a model as deleted, if it keeps them."""
+    if not issubclass(model, SoftDeleteMixin):
+        return None
+    return bumped(model, {"is_deleted": True, "deleted_at": utcnow()})
+
+
+def _always_changed(model: type[Any]) -> dict[str, object]:
+    """Return what a change of a row changes besides: moment, version, and its deletion."""
+    changed: dict[str, object] = {}
+    if issubclass(model, TimestampedMixin):
+        changed["updated_at"] = utcnow()
+    if issubclass(model, VersionedMixin):
+        changed["version"] = model.version + 1
+    if issubclass(model, SoftDeleteMixin):
+        changed |= {"is_deleted": False, "deleted_at": None}  # what is written again is there again
+    return changed
+
+
+def _is_scoped(model: type[Any], merchant_id: object) -> bool:
+    return merchant_id is not None and issubclass(model, MerchantMixin)

@@ -1,0 +1,47 @@
+"""Get along with OpenTelemetry's own instrumentations of SQLAlchemy and asyncpg.
+
+A service may have them installed, by ``opentelemetry-instrument`` for one. Whoever comes first
+makes the span; the other stands aside, so a statement is one span.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import Token
+from typing import Any, Final
+
+from opentelemetry import context as otel
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
+from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.util.types import AttributeValue
+
+from glam_sdk.telemetry import conventions as conv
+
+_MODULES: Final = (
+    "opentelemetry.instrumentation.sqlalchemy",
+    "opentelemetry.instrumentation.asyncpg",
+)
+_OLD_QUERY_TEXT: Final = "db.statement"
+
+
+def is_active() -> bool:
+    """Tell whether one of the two is loaded in this process."""
+    return any(module in sys.modules for module in _MODULES)
+
+
+def span_of(execution: Any) -> Span | None:
+    """Return the span that contrib's SQLAlchemy instrumentation opened for an execution."""
+    span = getattr(execution, "_otel_span", None)
+    return span if isinstance(span, Span) and span is not INVALID_SPAN else None
+
+
+def join(span: Span, name: str, attributes: dict[str, AttributeValue]) -> None:
+    """Make another's span say what ours would, without the literals it took over."""
+    span.update_name(name)
+    span.set_attributes(attributes)
+    span.set_attribute(_OLD_QUERY_TEXT, attributes[conv.DB_QUERY_TEXT])
+
+
+def silence() -> Token[Context]:
+    """Keep other instrumentations from making spans until the token is detached."""
+    return otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))

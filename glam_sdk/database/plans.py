@@ -1,0 +1,66 @@
+"""Work out once per SQL text what telemetry says of each of its executions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Final, NamedTuple
+
+from opentelemetry.util.types import AttributeValue
+from sqlalchemy.engine import URL
+
+from glam_sdk.database.statements import describe
+from glam_sdk.telemetry import conventions as conv
+
+_STATEMENTS_KEPT: Final = 1024
+_TRANSACTION_WORDS: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+
+
+class Plan(NamedTuple):
+    """What is the same for every execution of one SQL text."""
+
+    name: str
+    span_attributes: dict[str, AttributeValue]
+    metric_attributes: dict[str, AttributeValue]
+
+
+def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], Plan | None]:
+    """Return a function from SQL text to plan; None for what begins and ends transactions.
+
+    Args:
+        common: Attributes of every statement of the database.
+        system: Name of the database system, for statements without a summary.
+    """
+
+    def plan(sql: str) -> Plan | None:
+        if sql.lstrip().upper().startswith(_TRANSACTION_WORDS):
+            return None
+        statement = describe(sql)
+        labels = dict(common)
+        if statement.operation:
+            labels[conv.DB_OPERATION_NAME] = statement.operation
+        if statement.collection:
+            labels[conv.DB_COLLECTION_NAME] = statement.collection
+        attributes = {**labels, conv.DB_QUERY_TEXT: statement.text}
+        if statement.summary:
+            attributes[conv.DB_QUERY_SUMMARY] = statement.summary
+        return Plan(statement.summary or system, attributes, labels)
+
+    return lru_cache(maxsize=_STATEMENTS_KEPT)(plan)
+
+
+def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:
+    """Return the attributes every span and measurement of one database has."""
+    name = url.database or ""
+    if dialect == "sqlite":
+        return {conv.DB_SYSTEM_NAME: "sqlite", conv.DB_NAMESPACE: PurePath(name).name or ":memory:"}
+    attributes: dict[str, AttributeValue] = {conv.DB_SYSTEM_NAME: dialect}
+    if name:
+        attributes[conv.DB_NAMESPACE] = name
+    host = url.host or url.query.get("host")
+    if isinstance(host, str):
+        attributes[conv.SERVER_ADDRESS] = host
+        if not host.startswith("/"):
+            attributes[conv.SERVER_PORT] = url.port or 5432
+    return attributes

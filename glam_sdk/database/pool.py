@@ -1,0 +1,221 @@
+"""Measure a connection pool, and know who holds its connections when it has none left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, WeakSet
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.util.types import AttributeValue
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+
+from glam_sdk.errors import DatabaseError
+from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.logs import get_logger
+from glam_sdk.telemetry.metrics import Meter, duration_histogram
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+LAST_STATEMENT: Final = "glam_last_statement"
+"""Key in a connection's ``info`` of the summary of what it executed last."""
+
+_HOLDERS_SHOWN: Final = 5
+_log = get_logger("glam_sdk.database")
+
+
+@dataclass(slots=True)
+class _Holder:
+    since: float
+    task: str
+    trace_id: str | None
+    info: dict[Any, Any]
+
+    def __str__(self) -> str:
+        trace_id = f" of trace {self.trace_id}" if self.trace_id else ""
+        doing = self.info.get(LAST_STATEMENT)
+        last = f", last {doing}" if doing else ""
+        return f"{self.task}{trace_id} for {perf_counter() - self.since:.1f} s{last}"
+
+
+class PoolWatch:
+    """Know how one engine's pool is.
+
+    Args:
+        instruments: Where waiting is recorded.
+        name: Of the pool, in metrics.
+    """
+
+    def __init__(self, instruments: PoolInstruments, name: str) -> None:
+        self.attributes: dict[str, AttributeValue] = {conv.DB_CLIENT_CONNECTION_POOL_NAME: name}
+        self.waiting = 0
+        self.engine: Engine | None = None
+        self._instruments = instruments
+        self._holders: dict[int, _Holder] = {}
+
+    def pool_class(self) -> type[AsyncAdaptedQueuePool]:
+        """Return a pool class that tells this watch who waits, how long, and in vain."""
+        watch = self
+
+        class Pool(AsyncAdaptedQueuePool):
+            def _do_get(self) -> ConnectionPoolEntry:
+                started = perf_counter()
+                watch.waiting += 1
+                try:
+                    return super()._do_get()
+                except exc.TimeoutError:
+                    raise watch.exhausted(perf_counter() - started) from None  # says less
+                finally:
+                    watch.waiting -= 1
+                    watch.waited(perf_counter() - started)
+
+        return Pool
+
+    def watch(self, engine: Engine) -> None:
+        """Learn of each connection that is taken and given back."""
+        self.engine = engine
+        self._instruments.pools.add(self)
+        event.listen(engine, "checkout", self._taken)
+        event.listen(engine, "checkin", self._given_back)
+
+    def waited(self, seconds: float) -> None:
+        """Record how long somebody waited for a connection."""
+        self._instruments.wait_time.record(seconds, self.attributes)
+
+    def exhausted(self, waited_s: float) -> DatabaseError:
+        """Log who holds the connections and return the error for who got none."""
+        self._instruments.timeouts.add(1, self.attributes)
+        holders = sorted(self._holders.values(), key=lambda holder: holder.since)
+        shown = [str(holder) for holder in holders[:_HOLDERS_SHOWN]]
+        _log.warning(
+            "database.pool_exhausted",
+            waited_s=round(waited_s, 3),
+            in_use=len(holders),
+            held_by=shown,
+        )
+        error = DatabaseError(
+            f"No database connection became free within {waited_s:.1f} s: all {len(holders)} are "
+            "in use. Raise database.pool_size or shorten the transactions.",
+            operation="connect",
+        )
+        # A note, not a detail: clients see details.
+        error.add_note("Held longest by: " + "; ".join(shown))
+        return error
+
+    def _taken(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        context = trace.get_current_span().get_span_context()
+        record.info.pop(LAST_STATEMENT, None)
+        self._holders[id(record)] = _Holder(
+            perf_counter(),
+            _task_name(),
+            f"{context.trace_id:032x}" if context.is_valid else None,
+            record.info,
+        )
+
+    def _given_back(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        self._holders.pop(id(record), None)
+
+
+class PoolInstruments:
+    """Hold the instruments of all pools that one meter measures; get it with :meth:`of`."""
+
+    _made: Final[WeakKeyDictionary[object, PoolInstruments]] = WeakKeyDictionary()
+
+    def __init__(self, meter: Meter) -> None:
+        self.pools: WeakSet[PoolWatch] = WeakSet()
+        self.wait_time = duration_histogram(
+            meter,
+            conv.DB_CLIENT_CONNECTION_WAIT_TIME,
+            description="Time it took to get a connection from the pool.",
+            buckets=conv.DB_DURATION_BUCKETS,
+        )
+        self.timeouts = meter.create_counter(
+            conv.DB_CLIENT_CONNECTION_TIMEOUTS,
+            unit="{timeout}",
+            description="Requests for a connection that got none in time.",
+        )
+        for name, unit, description, read in _GAUGES:
+            meter.create_observable_up_down_counter(
+                name, [self._observer(read)], unit=unit, description=description
+            )
+
+    @classmethod
+    def of(cls, meter: Meter, *, is_default: bool) -> PoolInstruments:
+        """Return the instruments of a meter; made once, for callbacks can't be added later.
+
+        Args:
+            meter: What measures.
+            is_default: Whether it is the global provider's, of which there are many copies.
+        """
+        key = metrics.get_meter_provider() if is_default else meter
+        made = cls._made.get(key)
+        if made is None:
+            made = cls._made[key] = cls(meter)
+        return made
+
+    def _observer(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            found: list[Observation] = []
+            for watch in list(self.pools):
+                pool = watch.engine.pool if watch.engine is not None else None
+                if isinstance(pool, QueuePool):
+                    for value, labels in read(watch, pool):
+                        found.append(Observation(value, {**watch.attributes, **labels}))
+            return found
+
+        return observe
+
+
+_Read = Callable[[PoolWatch, QueuePool], list[tuple[int, dict[str, AttributeValue]]]]
+
+
+def _count(_: PoolWatch, pool: QueuePool) -> list[tuple[int, dict[str, AttributeValue]]]:
+    state = conv.DB_CLIENT_CONNECTION_STATE
+    return [(pool.checkedin(), {state: "idle"}), (pool.checkedout(), {state: "used"})]
+
+
+def _max(_: PoolWatch, pool: QueuePool) -> list[tuple[int, dict[str, AttributeValue]]]:
+    return [] if pool._max_overflow < 0 else [(pool.size() + pool._max_overflow, {})]  # noqa: SLF001 - no public name
+
+
+_GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
+    (
+        conv.DB_CLIENT_CONNECTION_COUNT,
+        "{connection}",
+        "Connections that are currently in the state.",
+        _count,
+    ),
+    (
+        conv.DB_CLIENT_CONNECTION_MAX,
+        "{connection}",
+        "Connections that may be open at once.",
+        _max,
+    ),
+    (
+        conv.DB_CLIENT_CONNECTION_IDLE_MAX,
+        "{connection}",
+        "Idle connections that are kept at most.",
+        lambda _, pool: [(pool.size(), {})],
+    ),
+    (
+        conv.DB_CLIENT_CONNECTION_PENDING_REQUESTS,
+        "{request}",
+        "Requests that wait for a connection.",
+        lambda watch, _: [(watch.waiting, {})],
+    ),
+)
+
+
+def _task_name() -> str:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task.get_name() if task is not None else "no task"

@@ -1,0 +1,150 @@
+"""Keep every query of a session within what it may see: no deleted rows, one merchant's rows.
+
+It works on the session, not in the repository, so relationships, joins and statements written by
+hand are covered as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Table, TextClause, TextualSelect, event, inspect
+from sqlalchemy.orm import (
+    FromStatement,
+    LoaderCriteriaOption,
+    ORMExecuteState,
+    Session,
+    with_loader_criteria,
+)
+from sqlalchemy.sql import visitors
+
+from glam_sdk.database.mixins import MERCHANT_TABLE, MerchantMixin, SoftDeleteMixin
+from glam_sdk.errors import ForbiddenError
+
+INCLUDE_DELETED: Final = "glam_include_deleted"
+"""Execution option of a statement that is to see rows marked as deleted."""
+ALL_MERCHANTS: Final = "glam_all_merchants"
+"""Execution option of a statement that may see every merchant's rows though its session may not."""
+
+_MERCHANT: Final = "glam_merchant"
+_TEXTS: Final = (TextClause, TextualSelect, FromStatement)
+_ONLY_LIVE: Final = with_loader_criteria(
+    SoftDeleteMixin,
+    lambda cls: cls.is_deleted.is_(False),
+    include_aliases=True,
+)
+
+
+class ScopedSession(Session):
+    """Add the criteria to every statement, and check what is written."""
+
+
+def limit_to_merchant(session: Session, merchant_id: UUID) -> None:
+    """Confine a session to one merchant for good.
+
+    Raises:
+        RuntimeError: When it is confined to another, or has met another's rows already.
+    """
+    before = merchant_of(session)
+    if before is not None and before != merchant_id:
+        raise RuntimeError("This unit of work is limited to another merchant. Open a new one.")
+    if any(isinstance(e, MerchantMixin) and e.merchant_id != merchant_id for e in session):
+        raise RuntimeError(
+            "This unit of work has loaded rows of another merchant. "
+            "Limit it before anything is loaded."
+        )
+    only = with_loader_criteria(
+        MerchantMixin,
+        lambda cls: cls.merchant_id == merchant_id,
+        include_aliases=True,
+    )
+    session.info[_MERCHANT] = (merchant_id, only)
+
+
+def merchant_of(session: Session) -> UUID | None:
+    """Return the merchant a session is limited to, if any."""
+    scope: tuple[UUID, LoaderCriteriaOption] | None = session.info.get(_MERCHANT)
+    return scope[0] if scope else None
+
+
+@event.listens_for(ScopedSession, "do_orm_execute", propagate=True)
+def _limit(state: ORMExecuteState) -> None:
+    options = state.execution_options
+    is_query = state.is_orm_statement and not state.is_insert
+    if is_query and not options.get(INCLUDE_DELETED) and _hides_deleted(state):
+        _add(state, _ONLY_LIVE)
+    scope: tuple[UUID, LoaderCriteriaOption] | None = state.session.info.get(_MERCHANT)
+    if scope is None or options.get(ALL_MERCHANTS):
+        return
+    is_limitable = is_query and not isinstance(state.statement, _TEXTS)
+    if is_limitable and not isinstance(state.parameters, list):
+        _add(state, scope[1])
+    elif _touches_merchants(state):
+        raise RuntimeError(
+            "This unit of work is limited to one merchant, and this statement can't be: "
+            "use the repository or an ORM statement, or set the execution option "
+            f"{ALL_MERCHANTS}=True."
+        )
+
+
+def _add(state: ORMExecuteState, criteria: LoaderCriteriaOption) -> None:
+    """Add criteria to a statement, unless what loads a relationship has them from its parent."""
+    present: Sequence[object] = state.user_defined_options
+    if not any(option is criteria for option in present):
+        statement: Any = state.statement
+        state.statement = statement.options(criteria)
+
+
+def _hides_deleted(state: ORMExecuteState) -> bool:
+    if not SoftDeleteMixin.__subclasses__():
+        return False
+    # An entity in hand may be refreshed though it is deleted; what it refers to is hidden.
+    mapper = state.bind_mapper if state.is_column_load else None
+    return mapper is None or not issubclass(mapper.class_, SoftDeleteMixin)
+
+
+def _touches_merchants(state: ORMExecuteState) -> bool:
+    statement: Any = state.statement
+    if isinstance(statement, _TEXTS):  # nobody knows what a text reads
+        return True
+    mapper = state.bind_mapper
+    if mapper is not None and issubclass(mapper.class_, MerchantMixin):
+        return True
+    return any(
+        isinstance(element, Table) and MERCHANT_TABLE in element.info
+        for element in visitors.iterate(statement)
+    )
+
+
+@event.listens_for(ScopedSession, "before_flush", propagate=True)
+def _check_merchants(session: Session, *_: object) -> None:
+    merchant_id = merchant_of(session)
+    if merchant_id is None:
+        return
+    for entity in (*session.new, *session.dirty, *session.deleted):
+        if isinstance(entity, MerchantMixin):
+            check_merchant(entity, merchant_id)
+
+
+def check_merchant(entity: MerchantMixin, merchant_id: UUID) -> None:
+    """Fill in the merchant of a new entity; refuse another's.
+
+    Raises:
+        ForbiddenError: When the entity belongs to another merchant, or is to be given to one.
+    """
+    history = inspect(entity).attrs["merchant_id"].history
+    if inspect(entity).transient or inspect(entity).pending:
+        given: UUID | None = entity.merchant_id
+        if given is None:
+            entity.merchant_id = merchant_id
+    elif history.deleted and any(old != merchant_id for old in history.deleted):
+        raise _foreign(entity)
+    if entity.merchant_id != merchant_id:
+        raise _foreign(entity)
+
+
+def _foreign(entity: object) -> ForbiddenError:
+    name = type(entity).__name__
+    return ForbiddenError(f"This {name} belongs to another merchant.", resource=name)

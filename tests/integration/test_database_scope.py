@@ -1,0 +1,227 @@
+"""Prove that a unit of work limited to one merchant can't touch another's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import ForeignKey, MetaData, func, insert, select, text, update
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    aliased,
+    joinedload,
+    mapped_column,
+    relationship,
+)
+
+from glam_sdk.database import (
+    ALL_MERCHANTS,
+    NAMING_CONVENTION,
+    Database,
+    MerchantMixin,
+    UnitOfWork,
+    UuidKeyMixin,
+)
+from glam_sdk.errors import ConflictError, ForbiddenError, NotFoundError
+
+OURS, THEIRS = uuid4(), uuid4()
+
+
+class Model(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class Order(UuidKeyMixin, MerchantMixin, Model):
+    __tablename__ = "orders"
+
+    code: Mapped[str] = mapped_column(unique=True)
+    total: Mapped[int] = mapped_column(default=0)
+    lines: Mapped[list[Line]] = relationship(back_populates="order")
+
+
+class Line(UuidKeyMixin, MerchantMixin, Model):
+    __tablename__ = "lines"
+
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"))
+    order: Mapped[Order] = relationship(back_populates="lines")
+
+
+class Country(UuidKeyMixin, Model):
+    __tablename__ = "countries"
+
+    name: Mapped[str]
+
+
+def order(merchant_id: UUID | None, code: str) -> Order:
+    return Order(merchant_id=merchant_id, merchant_domain="shop.example", code=code)
+
+
+@pytest.fixture
+async def db(url: str, open_database: Any) -> Database:
+    database: Database = (await open_database(url, Model.metadata)).db
+    async with database.unit_of_work() as uow:
+        for merchant_id, code in ((OURS, "ours"), (THEIRS, "theirs")):
+            made = await uow.repository(Order).save(order(merchant_id, code))
+            for owner in (OURS, THEIRS):  # a foreign line on each, as a bug might have left it
+                uow.session.add(
+                    Line(order_id=made.id, merchant_id=owner, merchant_domain="shop.example")
+                )
+    return database
+
+
+async def their_order(db: Database) -> Order:
+    async with db.unit_of_work(read_only=True) as uow:
+        found = await uow.repository(Order).find_one(code="theirs")
+        assert found is not None
+        return found
+
+
+async def test_another_merchants_rows_are_not_found(db: Database) -> None:
+    """By key, in lists, counts, joins, aliases, relationships, streams and raw ORM statements."""
+    theirs = await their_order(db)
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        assert uow.merchant_id == OURS
+        orders = uow.repository(Order)
+        assert await orders.find_by_id(theirs.id) is None
+        assert [o.code for o in await orders.find_all()] == ["ours"]
+        assert await orders.count() == 1
+        other = aliased(Order)
+        for statement in (
+            select(func.count()).select_from(Order),
+            select(func.count()).select_from(other),
+            select(func.count()).select_from(Order).join(Order.lines),
+            select(func.count(Line.id)).join(Line.order),
+        ):
+            assert await uow.session.scalar(statement) == 1
+        whole = await orders.with_options(joinedload(Order.lines)).get(
+            (await orders.find_all())[0].id
+        )
+        await uow.session.refresh(whole, ["lines"])
+        assert {line.merchant_id for line in whole.lines} == {OURS}
+        streamed = [o.code async for chunk in orders.stream() for o in chunk]
+        assert streamed == ["ours"]
+
+
+async def test_new_rows_get_the_merchant_and_no_other(db: Database) -> None:
+    """The column is filled in where it was left out."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        orders = uow.repository(Order)
+        assert (await orders.save(order(None, "new"))).merchant_id == OURS
+        await orders.insert_many([{"code": "bulk", "merchant_domain": "shop.example"}])
+        row = {"code": "upserted", "merchant_domain": "shop.example"}
+        (upserted,) = await orders.upsert([row], on=["code"])
+        assert upserted.merchant_id == OURS
+        assert await orders.count(merchant_id=OURS) == 4
+    with pytest.raises(ForbiddenError, match="belongs to another merchant"):
+        async with db.unit_of_work(merchant_id=OURS) as uow:
+            await uow.repository(Order).save(order(THEIRS, "smuggled"))
+    with pytest.raises(ForbiddenError):
+        async with db.unit_of_work(merchant_id=OURS) as uow:
+            await uow.repository(Order).insert_many([{"code": "x", "merchant_id": THEIRS}])
+
+
+async def change_loaded(uow: UnitOfWork, theirs: Order) -> None:
+    theirs.total = 7
+    await uow.repository(Order).update(theirs)
+
+
+async def add_loaded(uow: UnitOfWork, theirs: Order) -> None:
+    theirs.total = 7
+    await uow.repository(Order).save(theirs)
+
+
+async def take_over(uow: UnitOfWork, theirs: Order) -> None:
+    theirs.merchant_id = OURS
+    await uow.repository(Order).save(theirs)
+
+
+async def upsert(uow: UnitOfWork, theirs: Order) -> None:
+    row = {"code": "theirs", "merchant_domain": "shop.example", "total": 7}
+    await uow.repository(Order).upsert([row], on=["code"])
+
+
+async def give_away(uow: UnitOfWork, theirs: Order) -> None:
+    (ours,) = await uow.repository(Order).find_all()
+    ours.merchant_id = THEIRS
+    await uow.repository(Order).save(ours)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "refusal"),
+    [
+        (change_loaded, NotFoundError),
+        (add_loaded, ForbiddenError),
+        (take_over, ForbiddenError),
+        (upsert, ConflictError),
+        (give_away, ForbiddenError),
+    ],
+)
+async def test_another_merchants_rows_cannot_be_changed(
+    db: Database,
+    attempt: Callable[[UnitOfWork, Order], Awaitable[None]],
+    refusal: type[Exception],
+) -> None:
+    """Whichever way it is tried."""
+    theirs = await their_order(db)
+    with pytest.raises(refusal):
+        async with db.unit_of_work(merchant_id=OURS) as uow:
+            await attempt(uow, theirs)
+    assert (await their_order(db)).total == 0
+
+
+async def test_bulk_changes_stay_within_the_merchant(db: Database) -> None:
+    """Statements of the session included."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        assert await uow.repository(Order).update_all({"total": 1}) == 1
+        await uow.session.execute(update(Order).values(total=2))
+        await uow.repository(Line).delete_all()
+    assert (await their_order(db)).total == 0
+    async with db.unit_of_work(read_only=True) as uow:
+        assert await uow.repository(Line).count() == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        text("SELECT code FROM orders"),
+        select(Order).from_statement(text("SELECT * FROM orders")),
+        select(Order.__table__.c.code),
+        Order.__table__.update().values(total=1),
+        insert(Order).values(code="x", merchant_id=THEIRS, merchant_domain="x"),
+    ],
+    ids=["text", "entities from text", "core select", "core update", "insert"],
+)
+async def test_what_cannot_be_limited_is_refused(db: Database, statement: Any) -> None:
+    """The limit is not forgotten by stepping below the ORM; the way round is written down."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        with pytest.raises(RuntimeError, match=ALL_MERCHANTS):
+            await uow.session.execute(statement)
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        codes = text("SELECT code FROM orders")
+        found = await uow.session.scalars(codes, execution_options={ALL_MERCHANTS: True})
+        assert set(found) == {"ours", "theirs"}
+
+
+async def test_the_limit_cannot_be_changed_or_come_too_late(db: Database) -> None:
+    """Setting it again to the same is nothing; to another is an error."""
+    async with db.unit_of_work() as uow:
+        uow.limit_to_merchant(OURS)
+        uow.limit_to_merchant(OURS)
+        with pytest.raises(RuntimeError, match="another merchant"):
+            uow.limit_to_merchant(THEIRS)
+    async with db.unit_of_work() as uow:
+        loaded = await uow.repository(Order).find_all()
+        assert len(loaded) == 2
+        with pytest.raises(RuntimeError, match="before anything is loaded"):
+            uow.limit_to_merchant(OURS)
+
+
+async def test_tables_of_no_merchant_are_free(db: Database) -> None:
+    """The limit is about rows that belong to merchants."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        await uow.repository(Country).save(Country(name="Chad"))
+        await uow.session.execute(insert(Country).values(name="Peru"))
+        assert await uow.session.scalar(select(func.count()).select_from(Country.__table__)) == 2

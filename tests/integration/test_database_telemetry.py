@@ -1,0 +1,263 @@
+"""Prove what the database area tells OpenTelemetry and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.context import attach, detach
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy import MetaData, create_engine, func, insert, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from glam_sdk.context import with_request_id
+from glam_sdk.database import DatabaseTelemetry
+from glam_sdk.errors import DatabaseError, NotFoundError
+from glam_sdk.testing import CapturedTelemetry
+from glam_sdk.testing.postgres import PostgresServer
+
+BOTH = ("transaction", "operation")
+
+
+class Model(DeclarativeBase):
+    metadata = MetaData()
+
+
+class Thing(Model):
+    __tablename__ = "things"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+def parents(seen: Any) -> dict[str, str | None]:
+    """Return the name of each span's parent."""
+    names = {s.context.span_id: s.name for s in seen.spans()}
+    return {s.name: names.get(s.parent.span_id) if s.parent else None for s in seen.spans()}
+
+
+async def test_operations_and_transactions_are_spans_around_the_statements(
+    url: str, open_database: Any
+) -> None:
+    """The tree reads from the use case down to the SQL."""
+    seen = await open_database(url, Model.metadata, internal_spans=BOTH)
+    with seen.tracer.start_as_current_span("POST /things"):
+        async with seen.db.unit_of_work() as uow:
+            await uow.repository(Thing).save(Thing(id=1, name="a"))
+    assert parents(seen) == {
+        "INSERT things": "Thing.save",
+        "Thing.save": "transaction",
+        "transaction": "POST /things",
+        "POST /things": None,
+    }
+    (transaction,) = seen.spans("transaction")
+    assert transaction.kind is SpanKind.INTERNAL
+    assert transaction.attributes["glam.db.transaction.outcome"] == "committed"
+    assert transaction.attributes["glam.db.transaction.read_only"] is False
+    (operation,) = seen.spans("Thing.save")
+    assert operation.attributes == {"db.collection.name": "things"}
+
+
+async def test_internal_spans_are_a_setting(url: str, open_database: Any) -> None:
+    """None of them costs nothing; without an open span there are none either."""
+    seen = await open_database(url, Model.metadata, internal_spans=())
+    with seen.tracer.start_as_current_span("request"):
+        async with seen.db.unit_of_work() as uow:
+            await uow.repository(Thing).count()
+    assert seen.names() == ["SELECT things", "request"]
+    alone = await open_database(url, Model.metadata, internal_spans=BOTH)
+    async with alone.db.unit_of_work() as uow:
+        await uow.repository(Thing).count()
+    assert alone.names() == ["SELECT things"]
+
+
+async def test_a_failed_transaction_says_why_and_a_missing_row_is_no_failure(
+    url: str, open_database: Any
+) -> None:
+    """What the caller did wrong leaves the spans unmarked; what broke marks them."""
+    seen = await open_database(url, Model.metadata, internal_spans=BOTH)
+    with seen.tracer.start_as_current_span("request"):
+        with pytest.raises(NotFoundError):
+            async with seen.db.unit_of_work() as uow:
+                await uow.repository(Thing).get(404)
+        with pytest.raises(DatabaseError):
+            async with seen.db.unit_of_work() as uow:
+                await uow.session.execute(text("SELECT * FROM nowhere"))
+    missing, broken = seen.spans("transaction")
+    assert missing.attributes["error.type"] == "NOT_FOUND"
+    assert missing.status.status_code is StatusCode.UNSET
+    assert missing.attributes["glam.db.transaction.outcome"] == "rolled_back"
+    assert broken.attributes["error.type"] == "DATABASE_ERROR"
+    assert broken.status.status_code is StatusCode.ERROR
+
+
+async def test_a_stream_is_one_operation_with_its_statement(url: str, open_database: Any) -> None:
+    """The span lasts until the last chunk was read."""
+    seen = await open_database(url, Model.metadata)
+    with seen.tracer.start_as_current_span("request"):
+        async with seen.db.unit_of_work() as uow:
+            await uow.repository(Thing).insert_many({"name": str(n)} for n in range(5))
+            async for _ in uow.repository(Thing).stream(chunk_size=2):
+                assert "Thing.stream" not in seen.names()
+    assert seen.names() == [
+        "INSERT things", "Thing.insert_many", "SELECT things", "Thing.stream", "request",
+    ]  # fmt: skip
+
+
+async def test_the_pool_is_measured(url: str, open_database: Any) -> None:
+    """How many connections are used and idle, how many there may be, who waits, and how long."""
+    seen = await open_database(url, pool_size=2, max_overflow=1)
+
+    def used() -> dict[str, int]:
+        points = seen.metric("db.client.connection.count")
+        return {p.attributes["db.client.connection.state"]: p.value for p in points}
+
+    async with seen.db.unit_of_work() as uow:
+        await uow.session.execute(text("SELECT 1"))
+        assert used() == {"used": 1, "idle": 0}
+    assert used() == {"used": 0, "idle": 1}
+    (largest,) = seen.metric("db.client.connection.max")
+    assert largest.value == 3
+    assert largest.attributes["db.client.connection.pool.name"].startswith("tests/")
+    (idle,) = seen.metric("db.client.connection.idle.max")
+    (pending,) = seen.metric("db.client.connection.pending_requests")
+    (wait,) = seen.metric("db.client.connection.wait_time")
+    assert (idle.value, pending.value) == (2, 0)
+    assert wait.count >= 2
+
+
+async def test_who_waits_for_a_connection_is_counted(
+    postgres: PostgresServer, open_database: Any
+) -> None:
+    """While it waits, and for how long afterwards."""
+    seen = await open_database(postgres.url, pool_size=1, max_overflow=0)
+
+    async def second() -> None:
+        async with seen.db.unit_of_work() as other:
+            await other.session.execute(text("SELECT 2"))
+
+    async with seen.db.unit_of_work() as uow:
+        await uow.session.execute(text("SELECT 1"))
+        waiting = asyncio.create_task(second())
+        async with asyncio.timeout(5):
+            while seen.metric("db.client.connection.pending_requests")[0].value == 0:  # noqa: ASYNC110 - a metric sets no event
+                await asyncio.sleep(0)
+    await waiting
+    assert seen.metric("db.client.connection.pending_requests")[0].value == 0
+
+
+async def test_a_slow_statement_is_a_log_line_with_its_span(
+    postgres: PostgresServer, open_database: Any, telemetry: CapturedTelemetry
+) -> None:
+    """The line has the sanitised text and leads to the span; fast ones leave none."""
+    seen = await open_database(postgres.url, slow_query_s=0.05)
+    async with seen.db.unit_of_work() as uow:
+        await uow.session.execute(text("SELECT 'secret', pg_sleep(0.06)"))
+        await uow.session.execute(text("SELECT 1"))
+    (line,) = telemetry.logs("database.slow_query")
+    assert line["duration_ms"] >= 60
+    assert line["query"] == "SELECT ?, pg_sleep(?)"
+    slow, fast = seen.spans()
+    assert line["trace_id"] == f"{slow.context.trace_id:032x}"
+    assert line["span_id"] == f"{slow.context.span_id:016x}"
+    assert slow.attributes["glam.db.slow_query"] is True
+    assert "glam.db.slow_query" not in fast.attributes
+
+
+async def test_asking_the_same_again_and_again_is_hinted_at_once(
+    url: str, open_database: Any, telemetry: CapturedTelemetry
+) -> None:
+    """N+1 queries: one log line a request, and the span says which; across its transactions."""
+    seen = await open_database(url, Model.metadata, repeated_query_limit=3, internal_spans=())
+
+    async def ask(times: int) -> None:
+        async with seen.db.unit_of_work(read_only=True) as uow:
+            for n in range(times):
+                await uow.session.execute(select(Thing).where(Thing.id == n))
+            await uow.session.execute(text("SELECT 1"))
+
+    with seen.tracer.start_as_current_span("many"):
+        token = attach(with_request_id("req_1"))
+        await ask(3)
+        assert telemetry.logs("database.repeated_query") == []
+        await ask(4)
+        detach(token)
+    (line,) = telemetry.logs("database.repeated_query")
+    (request,) = seen.spans("many")
+    assert line["summary"] == "SELECT things"
+    assert line["trace_id"] == f"{request.context.trace_id:032x}"
+    assert request.attributes["glam.db.repeated_query"] == "SELECT things"
+    counts = [s.attributes.get("glam.db.repeated_query.count") for s in seen.spans("SELECT things")]
+    assert counts == [None, None, None, 4, 5, 6, 7]
+    with seen.tracer.start_as_current_span("another"):
+        token = attach(with_request_id("req_2"))
+        await ask(3)
+        detach(token)
+    assert len(telemetry.logs("database.repeated_query")) == 1
+
+
+def test_a_synchronous_engine_is_observed_the_same_way(tmp_path: Path) -> None:
+    """Scripts and libraries that don't await have spans too."""
+    exporter = InMemorySpanExporter()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    engine = create_engine(f"sqlite:///{tmp_path / 'sync.sqlite3'}")
+    DatabaseTelemetry(tracer=tracers.get_tracer("t")).observe(engine)
+    with engine.begin() as connection:
+        Model.metadata.create_all(connection)
+        connection.execute(insert(Thing), [{"name": "a"}, {"name": "b"}])
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT * FROM nowhere"))
+    engine.dispose()
+    names = [s.name for s in exporter.get_finished_spans()]
+    assert names[-2:] == ["INSERT things", "SELECT nowhere"]
+    assert exporter.get_finished_spans()[-1].status.status_code is StatusCode.ERROR
+
+
+# Beside OpenTelemetry's own instrumentations. Their newest releases pin other versions of the
+# conventions than ours, so they can't be a dependency; where they are installed, these run.
+
+
+@pytest.fixture(params=["asyncpg", "sqlalchemy before", "sqlalchemy after"])
+def contrib(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
+    which = request.param.partition(" ")[0]
+    module = pytest.importorskip(f"opentelemetry.instrumentation.{which}")
+    names = {"asyncpg": "AsyncPGInstrumentor", "sqlalchemy": "SQLAlchemyInstrumentor"}
+    instrumentor = getattr(module, names[which])()
+    yield request.param, instrumentor
+    instrumentor.uninstrument()
+    sys.modules.pop(f"opentelemetry.instrumentation.{which}", None)
+    importlib.invalidate_caches()
+
+
+async def test_beside_contrib_a_statement_is_still_one_span(
+    contrib: tuple[str, Any], postgres: PostgresServer, open_database: Any
+) -> None:
+    """Whoever came first makes it, and it has no literals."""
+    when, instrumentor = contrib
+    exporter = InMemorySpanExporter()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    options = {"tracer_provider": tracers, "skip_dep_check": True}
+    if when != "sqlalchemy after":
+        instrumentor.instrument(**options)
+    seen = await open_database(postgres.url, internal_spans=())
+    if when == "sqlalchemy after":
+        instrumentor.instrument(engine=seen.db.engine.sync_engine, **options)
+    exporter.clear()
+    async with seen.db.unit_of_work() as uow:
+        await uow.session.execute(text("SELECT 'literal'"))
+        await uow.session.execute(select(func.now()))
+    spans: list[ReadableSpan] = [*seen.spans(), *exporter.get_finished_spans()]
+    selects = [s for s in spans if "SELECT" in s.name]
+    assert len(selects) == 2
+    assert all("literal" not in s.to_json() for s in selects)

@@ -1,0 +1,328 @@
+"""Prove migrations on real SQLite and real PostgreSQL with one suite, and ``glam db`` beside."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from glam_sdk.config import DatabaseSettings
+from glam_sdk.database import Database, DatabaseTelemetry
+from glam_sdk.database.migrations import MigrationManager, create_alembic_env_template
+from glam_sdk.errors import ConfigurationError, DatabaseError
+from glam_sdk.testing.postgres import PostgresServer
+
+MODELS = """
+from decimal import Decimal
+
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from glam_sdk.database import (
+    Base as _, MerchantMixin, NAMING_CONVENTION, SoftDeleteMixin, TimestampedMixin, UuidKeyMixin,
+    VersionedMixin,
+)
+from sqlalchemy import MetaData
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class Order(
+    UuidKeyMixin, TimestampedMixin, SoftDeleteMixin, VersionedMixin, MerchantMixin, Base
+):
+    __tablename__ = "orders"
+
+    code: Mapped[str] = mapped_column(unique=True)
+    total: Mapped[Decimal]
+"""
+
+SECOND = '''
+"""Add a note."""
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "0002", {first!r}, None, None
+def upgrade():
+    op.add_column("orders", sa.Column("note", sa.String()))
+def downgrade():
+    with op.batch_alter_table("orders") as orders:
+        orders.drop_column("note")
+'''
+
+
+@pytest.fixture
+async def url(request: Any, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'm.sqlite3'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"migrated_{uuid4().hex}"
+    admin = Database(DatabaseSettings(url=SecretStr(server.url)))
+    alone = admin.engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with alone.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.url_of(name)
+    async with alone.connect() as connection:
+        await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    await admin.stop()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "url" in metafunc.fixturenames:
+        metafunc.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the importable name of a module with the models of a service."""
+    name = f"models_{uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(MODELS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return name
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+async def migrations(
+    url: str, module: str, tmp_path: Path, exporter: InMemorySpanExporter
+) -> MigrationManager:
+    """Give a service whose first migration is written and not applied."""
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    made = MigrationManager(
+        DatabaseSettings(url=SecretStr(url)),
+        service_name="orders",
+        directory=tmp_path / "migrations",
+        telemetry=DatabaseTelemetry(tracer=tracers.get_tracer("t")),
+    )
+    made.init(module)
+    await made.create_migration("Create the tables")
+    return made
+
+
+def first_revision(tmp_path: Path) -> str:
+    (file,) = (tmp_path / "migrations/versions").glob("*.py")
+    return file.name.partition("_")[0]
+
+
+async def test_models_and_migrations_agree_once_applied(migrations: MigrationManager) -> None:
+    """Autogenerate finds every column, index and type of the mixins, and nothing afterwards."""
+    assert await migrations.current_revision() is None
+    assert await migrations.check() == [
+        "There are migrations that were not applied. Upgrade the database."
+    ]
+    await migrations.upgrade()
+    assert await migrations.check() == []
+    assert await migrations.current_revision() is not None
+    assert await migrations.get_current_revision() == await migrations.current_revision()
+
+
+async def test_a_model_without_a_migration_is_found(
+    migrations: MigrationManager, module: str, tmp_path: Path
+) -> None:
+    """The difference is told in words."""
+    await migrations.upgrade()
+    file = tmp_path / f"{module}.py"
+    file.write_text(f"{MODELS}\n    note: Mapped[str | None]\n")
+    sys.modules.pop(module)
+    importlib.invalidate_caches()
+    assert await migrations.check() == ["add column orders.note"]
+
+
+async def test_migrations_go_forth_and_back(migrations: MigrationManager, tmp_path: Path) -> None:
+    """One step at a time, and all the way to the empty database."""
+    first = first_revision(tmp_path)
+    (tmp_path / "migrations/versions/0002_note.py").write_text(SECOND.format(first=first))
+    await migrations.upgrade(first)
+    assert await migrations.current_revision() == first
+    await migrations.upgrade()
+    assert await migrations.current_revision() == "0002"
+    await migrations.downgrade("-1")
+    assert await migrations.current_revision() == first
+    await migrations.downgrade("base")
+    assert await migrations.current_revision() is None
+
+
+async def test_a_migration_that_fails_leaves_no_half_of_it(
+    migrations: MigrationManager, tmp_path: Path
+) -> None:
+    """On SQLite too: the schema and its revision are one transaction."""
+    first = first_revision(tmp_path)
+    broken = SECOND.format(first=first).replace(
+        "sa.String()))", 'sa.String()))\n    op.execute("SELECT * FROM nowhere")'
+    )
+    (tmp_path / "migrations/versions/0002_note.py").write_text(broken)
+    await migrations.upgrade(first)
+    with pytest.raises(DatabaseError, match="nowhere"):
+        await migrations.upgrade()
+    assert await migrations.current_revision() == first
+    (tmp_path / "migrations/versions/0002_note.py").write_text(SECOND.format(first=first))
+    await migrations.upgrade()
+    assert await migrations.current_revision() == "0002"
+
+
+async def test_each_migration_is_a_span_with_its_statements(
+    migrations: MigrationManager, exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    """Who waits for a start-up sees which migration took how long."""
+    exporter.clear()
+    await migrations.upgrade()
+    spans = exporter.get_finished_spans()
+    (step,) = [s for s in spans if s.name == "migrate upgrade"]
+    (whole,) = [s for s in spans if s.name == "migrations upgrade"]
+    assert dict(step.attributes or {}) == {
+        "glam.db.migration.revision": first_revision(tmp_path),
+        "glam.db.migration.direction": "upgrade",
+    }
+    assert step.parent == whole.get_span_context()
+    (table,) = [s for s in spans if s.name == "CREATE orders"]
+    assert table.parent == step.get_span_context()
+
+
+async def test_the_sql_can_be_had_without_a_connection(
+    migrations: MigrationManager, url: str, tmp_path: Path
+) -> None:
+    """For databases whose schema somebody else changes."""
+    sql = migrations.offline_sql()
+    assert "CREATE TABLE orders" in sql
+    assert "INSERT INTO alembic_version" in sql
+    assert ("TIMESTAMP WITH TIME ZONE" in sql) == url.startswith("postgresql")
+    back = migrations.offline_downgrade_sql(f"{first_revision(tmp_path)}:base")
+    assert "DROP TABLE orders" in back
+    assert await migrations.current_revision() is None
+
+
+async def test_a_schema_is_created_once(migrations: MigrationManager, url: str) -> None:
+    """Asking again is nothing; SQLite has no schemas."""
+    await migrations.ensure_schema_exists("billing")
+    await migrations.ensure_schema_exists("billing")
+    if url.startswith("postgresql"):
+        db = Database(DatabaseSettings(url=SecretStr(url)))
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(text("CREATE TABLE billing.x (id int)"))
+        await db.stop()
+
+
+async def test_the_sdks_own_tables_are_left_alone(migrations: MigrationManager, url: str) -> None:
+    """Autogenerate does not want to drop what the outbox has made."""
+    await migrations.upgrade()
+    db = Database(DatabaseSettings(url=SecretStr(url)))
+    async with db.unit_of_work() as uow:
+        await uow.session.execute(text("CREATE TABLE glam_outbox (id int)"))
+        await uow.session.execute(text("CREATE TABLE stray (id int)"))
+    await db.stop()
+    assert await migrations.check() == ["remove table stray"]
+
+
+async def test_an_existing_environment_is_not_overwritten(
+    migrations: MigrationManager, module: str, tmp_path: Path
+) -> None:
+    """Nor does a missing one end in a traceback."""
+    with pytest.raises(ConfigurationError, match="exists already"):
+        migrations.init(module)
+    with pytest.raises(ConfigurationError, match="nosuch"):
+        await migrations.upgrade("nosuch")
+
+
+def test_the_template_is_two_imports_and_a_call() -> None:
+    """Services reuse the environment instead of copying it."""
+    env = create_alembic_env_template("orders", "orders.models:Tables")
+    assert "from orders.models import Tables" in env
+    assert 'run_migrations(Tables.metadata, service_name="orders")' in env
+
+
+# The command line, as a deployment runs it
+
+
+def glam(directory: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PYTEST"))}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from glam_sdk.cli import main; sys.exit(main())",
+            *arguments,
+        ],
+        cwd=directory,
+        env={**environment, "ORDERS_DATABASE__URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_the_command_line_does_the_same(url: str, module: str, tmp_path: Path) -> None:
+    """init, revision, check, upgrade, current, downgrade; several upgrades at once take turns."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        return outcome(glam(tmp_path, url, *arguments))
+
+    code, said = run("db", "init", "orders", "--models", module)
+    assert (code, "migrations/env.py" in said) == (0, True), said
+    code, said = run("db", "revision", "orders", "-m", "First")
+    assert (code, said.strip().endswith("_first.py")) == (0, True), said
+    code, said = run("db", "check", "orders")
+    assert (code, "not applied" in said) == (1, True), said
+    several = [glam(tmp_path, url, "db", "upgrade", "orders") for _ in range(3)]
+    assert [code for code, _ in map(outcome, several)] == [0, 0, 0]
+    code, said = run("db", "check", "orders")
+    assert (code, "agree" in said) == (0, True), said
+    code, said = run("db", "downgrade", "orders", "-1")
+    assert (code, "orders is at base" in said) == (0, True), said
+    code, said = run("db", "upgrade", "orders", "nosuch")
+    assert code == 1
+    assert "Traceback" not in said
+
+
+def test_alembics_own_command_works_with_the_same_files(
+    url: str, module: str, tmp_path: Path
+) -> None:
+    """Who knows Alembic can go on using it."""
+    assert outcome(glam(tmp_path, url, "db", "init", "orders", "--models", module))[0] == 0
+    assert outcome(glam(tmp_path, url, "db", "revision", "orders", "-m", "First"))[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ORDERS_DATABASE__URL": url,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    code, said = outcome(glam(tmp_path, url, "db", "current", "orders"))
+    assert (code, said.strip() != "base") == (0, True)
+
+
+async def test_instances_of_one_process_take_turns(migrations: MigrationManager) -> None:
+    """Two upgrades at once are one upgrade."""
+    await asyncio.gather(migrations.upgrade(), migrations.current_revision())
+    assert await migrations.check() == []
