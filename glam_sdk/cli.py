@@ -7,17 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from glam_sdk import cli_database, cli_messaging
 from glam_sdk._internal.version import __version__
 from glam_sdk.config import describe, load_settings, notes
-from glam_sdk.errors import ConfigurationError
+from glam_sdk.errors import GlamBaseError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 when what it looked at is wrong, 2 for bad usage."""
     options = _parser().parse_args(arguments)
     try:
-        return _config(options)
-    except ConfigurationError as exc:
+        return int(options.run(options))
+    except GlamBaseError as exc:
         sys.stderr.write(f"{exc.code}: {exc.message}\n")
         return 1
 
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--env-prefix", help="prefix of its variables, where it has its own")
     config.add_argument("--root", type=Path, help="directory of config/ and .env (default: here)")
     config.add_argument("--set", action="store_true", help="only what is not a default")
+    config.set_defaults(run=_config)
+    cli_database.add_commands(commands)
+    cli_messaging.add_commands(commands)
     return parser
 
 

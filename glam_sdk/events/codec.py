@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,14 +21,10 @@ class MalformedEventError(DomainError):
     code = "MALFORMED_EVENT"
 
 
-def encode(envelope: Envelope) -> bytes:
-    """Return the JSON body of the message, in the key order old services write.
+def event_dict(envelope: Envelope) -> dict[str, Any]:
+    """Return an event as the object its JSON body has, in the key order old services write.
 
-    Decimals become strings, UUIDs and enums their value, datetimes ISO 8601 (naive ones are taken
-    as UTC); sets become lists. ``correlation_id`` is left out when there is none.
-
-    Raises:
-        MalformedEventError: The payload holds something JSON cannot carry.
+    ``correlation_id`` is left out when there is none.
     """
     body: dict[str, Any] = {"event_id": envelope.event_id, "subject": envelope.subject}
     if envelope.correlation_id is not None:
@@ -36,8 +33,20 @@ def encode(envelope: Envelope) -> bytes:
     body["timestamp"] = format_timestamp(envelope.timestamp)
     body["metadata"] = envelope.metadata
     body["payload"] = envelope.payload
+    return body
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the JSON body of the message: :func:`event_dict` as bytes.
+
+    Decimals become strings, UUIDs and enums their value, datetimes ISO 8601 (naive ones are taken
+    as UTC); sets become lists.
+
+    Raises:
+        MalformedEventError: The payload holds something JSON cannot carry.
+    """
     try:
-        return orjson.dumps(body, default=to_jsonable_python, option=_OPTIONS)
+        return orjson.dumps(event_dict(envelope), default=to_jsonable_python, option=_OPTIONS)
     except (TypeError, ValueError) as exc:
         raise MalformedEventError(
             f"The payload of {envelope.subject} cannot be written as JSON: {exc}."
@@ -45,10 +54,7 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(body: bytes) -> Envelope:
-    """Read a message body; keys that are not known are ignored.
-
-    ``event_id``, ``subject``, ``timestamp`` and ``payload`` are required. The correlation id is
-    taken from the top level, else from ``metadata``.
+    """Read a message body as :func:`envelope_from` does.
 
     Raises:
         MalformedEventError: The bytes are not JSON, or not an event.
@@ -59,6 +65,18 @@ def decode(body: bytes) -> Envelope:
         raise MalformedEventError(f"The message is not JSON: {exc}.") from exc
     if not isinstance(data, dict):
         raise MalformedEventError("The message is JSON, but not an object.")
+    return envelope_from(data)
+
+
+def envelope_from(data: Mapping[str, Any]) -> Envelope:
+    """Read an event from the object of its JSON body; keys that are not known are ignored.
+
+    ``event_id``, ``subject``, ``timestamp`` and ``payload`` are required. The correlation id is
+    taken from the top level, else from ``metadata``.
+
+    Raises:
+        MalformedEventError: It is not an event.
+    """
     payload = data.get("payload")
     if not isinstance(payload, dict):
         raise MalformedEventError("The event has no payload object.")
@@ -80,7 +98,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _required(data: dict[str, Any], key: str) -> str:
+def _required(data: Mapping[str, Any], key: str) -> str:
     value = _text(data.get(key))
     if value is None:
         raise MalformedEventError(f"The event has no {key}; it must be a text that is not empty.")

@@ -43,6 +43,7 @@ _STREAM_OF_SERVICE: Final[Mapping[str, str]] = {
     "webhook-service": "WEBHOOKS",
 }
 _SUBJECT: Final = re.compile(r"(?:cmd|evt)\.([a-z0-9_-]+)(?:\.[A-Za-z0-9_-]+)+\Z")
+_WILDCARDS: Final = frozenset({"*", ">"})
 _STREAM: Final = re.compile(r"[A-Z0-9_-]+\Z")
 
 
@@ -100,10 +101,22 @@ def get_stream_for_service(service_name: str) -> str:
 def get_stream_from_subject(subject: str) -> str:
     """Return the name of the stream that holds a subject by the default rule.
 
+    Args:
+        subject: A subject, or a pattern whose domain is not a wildcard, as ``evt.catalog.>``.
+
     Raises:
         ValueError: The subject is malformed.
     """
-    return domain_of(subject).upper()
+    kind, *rest = subject.split(".")
+    concrete = (
+        "any" if place and token in _WILDCARDS else token for place, token in enumerate(rest)
+    )
+    return domain_of(".".join((kind, *concrete))).upper()
+
+
+def is_pattern(subject: str) -> bool:
+    """Tell whether a subject has a wildcard."""
+    return any(token in _WILDCARDS for token in subject.split("."))
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

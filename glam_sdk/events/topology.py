@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from glam_sdk.events.subjects import get_stream_subjects, subject_matches
 
@@ -55,3 +55,16 @@ class StreamSpec:
 def default_stream(name: str) -> StreamSpec:
     """Return the stream of a domain that nobody declared: default subjects and limits."""
     return StreamSpec(name)
+
+
+DEAD_LETTER_STREAM: Final = StreamSpec(
+    "DEAD_LETTERS",
+    subjects=("dlq.>",),
+    max_age=timedelta(0),
+    max_msgs_per_subject=-1,
+    duplicate_window=timedelta(hours=1),
+)
+"""The stream of dead letters: kept until somebody replays or drops them.
+
+The subject is ``dlq.<stream>.<durable>.<original subject>``.
+"""

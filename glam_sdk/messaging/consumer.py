@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import nats.errors
-from nats.js import api
-from nats.js import errors as js_errors
 
 from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.attempts import key_of
+from glam_sdk.messaging.binding import Binding
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.delivery import ConsumerPolicy
-from glam_sdk.messaging.errors import translated
 from glam_sdk.messaging.pipeline import Pipeline
 from glam_sdk.messaging.pull import JetStreamMessage, PullSource
 from glam_sdk.telemetry.logs import get_logger
@@ -52,10 +51,12 @@ class Consumer:
         self.waiting_for: str | None = "not started"
         """Why nothing is pulled at the moment, or None while it is."""
         self._nats = nats
+        self._binding = Binding(nats, durable=durable, subjects=subjects, policy=policy)
         self._subjects = tuple(subjects)
         self._pipeline = pipeline
         self._policy = policy
         self._running: dict[asyncio.Task[None], JetStreamMessage] = {}
+        self._at_work: dict[tuple[int, datetime], JetStreamMessage] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._wait_s = _FIRST_WAIT_S
 
@@ -64,13 +65,14 @@ class Consumer:
         self._tasks = [
             asyncio.create_task(self._run(), name=f"glam-consumer-{self.durable}"),
             asyncio.create_task(self._keep_alive(), name=f"glam-heartbeat-{self.durable}"),
+            asyncio.create_task(self._watch(), name=f"glam-backlog-{self.durable}"),
         ]
 
     async def stop(self) -> None:
         """Stop pulling, hand back what was not begun, wait for what was, within the deadline."""
         if not self._tasks:
             return
-        pulling, beating = self._tasks
+        pulling, beating, watching = self._tasks
         self._tasks = []
         pulling.cancel()
         await asyncio.gather(pulling, return_exceptions=True)
@@ -83,7 +85,8 @@ class Consumer:
             if late:
                 _log.warning("consumer.handlers_cancelled", durable=self.durable, count=len(late))
         beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(beating, watching, return_exceptions=True)
         self.waiting_for = "stopped"
 
     async def _run(self) -> None:
@@ -99,7 +102,7 @@ class Consumer:
 
     async def _bind_and_pull(self) -> None:
         await self._nats.wait_connected(_MAX_WAIT_S)
-        stream = await self._bind()
+        stream = await self._binding.bind()
         source = PullSource(
             self._nats.client,
             stream=stream,
@@ -132,9 +135,18 @@ class Consumer:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     def _begin(self, message: JetStreamMessage) -> None:
+        at_work = self._at_work.get(key_of(message))
+        if at_work is not None:
+            # It came again while its handler runs, as after a blocked event loop: settle it by
+            # what the server knows now, and don't run it a second time.
+            at_work.raw = message.raw
+            return
         task = asyncio.create_task(self._pipeline.process(message))
-        self._running[task] = message
-        task.add_done_callback(self._running.pop)
+        self._running[task] = self._at_work[key_of(message)] = message
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._at_work.pop(key_of(self._running.pop(task)), None)
 
     async def _keep_alive(self) -> None:
         while True:
@@ -145,51 +157,21 @@ class Consumer:
                 except (nats.errors.Error, OSError):
                     break  # The connection is gone; the next round tries again.
 
+    async def _watch(self) -> None:
+        """Look now and then how much is waiting, and how far the server has heard of us."""
+        while True:
+            await asyncio.sleep(self._policy.idle_heartbeat.total_seconds())
+            if self.waiting_for is not None:
+                continue
+            try:
+                backlog = await self._binding.look()
+            except MessageBusError:
+                continue  # The pull notices what is wrong, and says it.
+            self._pipeline.note_backlog(backlog, running=len(self._running))
+
     async def _hand_back(self, source: PullSource) -> None:
-        for message in await source.close():
-            try:
-                await message.nak()
-            except (nats.errors.Error, OSError):
-                break  # They come again after ack_wait.
-
-    async def _bind(self) -> str:
-        """Create the durable consumer, or bring it to our settings with its position kept."""
-        stream = await self._nats.stream_for(self._subjects[0])
-        js = self._nats.jetstream
-        with translated("prepare consumer of", stream=stream):
-            try:
-                found = (await js.consumer_info(stream, self.durable)).config
-            except js_errors.NotFoundError:
-                await self._create(stream)
-                return stream
-            wanted = self._configured(found)
-            if wanted != found:
-                await js.add_consumer(stream, wanted)
-                _log.info("consumer.updated", durable=self.durable, stream=stream)
-        return stream
-
-    async def _create(self, stream: str) -> None:
-        try:
-            await self._nats.jetstream.add_consumer(stream, self._configured(api.ConsumerConfig()))
-        except js_errors.NotFoundError:
-            # The stream is gone as well; the next try makes it again.
-            self._nats.topology.forget(self._subjects[0])
-            raise
-
-    def _configured(self, base: api.ConsumerConfig) -> api.ConsumerConfig:
-        one = self._subjects[0] if len(self._subjects) == 1 else None
-        return dataclasses.replace(
-            base,
-            name=self.durable,
-            durable_name=self.durable,
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=self._policy.ack_wait.total_seconds(),
-            # We decide ourselves when to give up; the server would drop the message silently.
-            max_deliver=-1,
-            backoff=None,
-            filter_subject=one,
-            filter_subjects=None if one else sorted(self._subjects),
-        )
+        left = await source.close()
+        await asyncio.gather(*(self._pipeline.hand_back(message) for message in left))
 
     def _note_pulling(self) -> None:
         if self.waiting_for is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from glam_sdk.events import Envelope, Event
+from glam_sdk.messaging.retry import Backoff
 
 
 class AlreadyHandled(Exception):  # noqa: N818 - an outcome the scope states, not a failure
@@ -26,7 +27,7 @@ class Delivery:
     sequence: int
     """Position in the stream; the same for each attempt."""
     attempt: int
-    """1 for the first delivery."""
+    """How often a handler was started for this message, this time included."""
 
     @property
     def subject(self) -> str:
@@ -41,11 +42,19 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
-    """Say which function handles which event, under which durable name."""
+    """Say which function handles which event, under which durable name, and how."""
 
     event: type[Event]
     durable: str
     function: Callable[..., Awaitable[object]]
+    concurrency: int | None = None
+    """How many run at once in this process; the subscriber's policy by default."""
+    timeout: timedelta | None = None
+    """How long one attempt may take; the subscriber's policy by default."""
+    retry: Backoff | None = None
+    """Waits and attempts; the subscriber's policy by default."""
+    inbox: bool = True
+    """Whether the inbox, where there is one, keeps the handler from running twice."""
 
     @property
     def subject(self) -> str:
@@ -69,39 +78,37 @@ async def no_scope(_spec: HandlerSpec, _delivery: Delivery) -> AsyncIterator[Map
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPolicy:
-    """Set how a subscriber reads and retries."""
+    """Set how a subscriber reads and retries, where a handler does not say otherwise."""
 
     concurrency: int = 10
     """How many handlers of one durable run at once in this process."""
     batch: int = 10
     """How many messages are asked for at a time; never more than can be started at once."""
+    timeout: timedelta = timedelta(minutes=5)
+    """How long one attempt may take before it is cancelled and counts as failed."""
+    retry: Backoff = field(default_factory=Backoff)
+    """Waits between attempts, and how many there are."""
     ack_wait: timedelta = timedelta(seconds=30)
     """After how long without a sign of life the server gives a message to another consumer."""
-    backoff: tuple[timedelta, ...] = (
-        timedelta(seconds=1),
-        timedelta(seconds=5),
-        timedelta(seconds=30),
-    )
-    """Waits after the first, second, … failed attempt; the last one repeats."""
-    max_attempts: int = 5
-    """From this attempt on a failure is logged as an error and waits longest."""
+    max_ack_pending: int = 10_000
+    """How many messages may be under way or waiting for a retry, over all processes; beyond that
+    the server holds new ones back, which is what paces a flood of failures."""
     idle_heartbeat: timedelta = timedelta(seconds=5)
     """How often the server says that it is still there while it has nothing for us."""
+    child_max_age: timedelta = timedelta(hours=1)
+    """Up to which age an event's handling is part of its sender's trace; older ones are linked."""
     stop_timeout: timedelta = timedelta(seconds=10)
     """How long running handlers may take to finish at stop."""
 
     def __post_init__(self) -> None:
         """Refuse values no consumer can work with."""
-        if self.concurrency < 1 or self.batch < 1 or self.max_attempts < 1 or not self.backoff:
+        if self.concurrency < 1 or self.batch < 1 or self.max_ack_pending < self.concurrency:
             raise ValueError(
-                "concurrency, batch and max_attempts must be 1 or more, and backoff not empty."
+                "concurrency and batch must be 1 or more, and max_ack_pending not below "
+                "concurrency."
             )
-
-    def delay_after(self, attempt: int) -> timedelta:
-        """Return how long to wait after a failed attempt."""
-        if attempt >= self.max_attempts:
-            return max(self.backoff)
-        return self.backoff[min(attempt, len(self.backoff)) - 1]
+        if min(self.timeout, self.ack_wait, self.idle_heartbeat) <= timedelta(0):
+            raise ValueError("timeout, ack_wait and idle_heartbeat must be longer than nothing.")
 
 
 class Incoming(Protocol):
@@ -133,8 +140,13 @@ class Incoming(Protocol):
         ...
 
     @property
-    def attempt(self) -> int:
-        """How often it was delivered, this time included."""
+    def deliveries(self) -> int:
+        """How often the server delivered it, this time included."""
+        ...
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the stream took it; with the sequence it tells a recreated stream's messages."""
         ...
 
     async def ack(self) -> None:
@@ -143,6 +155,10 @@ class Incoming(Protocol):
 
     async def nak(self, delay: timedelta | None = None) -> None:
         """Hand it back, to be delivered again at once or after a delay."""
+        ...
+
+    async def term(self, reason: str) -> None:
+        """Settle it: never to be delivered again."""
         ...
 
     async def in_progress(self) -> None:

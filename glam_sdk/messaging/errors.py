@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import nats.errors
 from nats.js import errors as js_errors
 
 from glam_sdk.errors import MessageBusError
+
+_STORE_FAILED: Final = 10077
 
 
 class MessageTooLargeError(MessageBusError):
@@ -21,10 +24,26 @@ class MessageTooLargeError(MessageBusError):
     max_size_bytes: int
 
 
+class StreamFullError(MessageBusError):
+    """A stream has reached its limit and takes no more messages until somebody makes room."""
+
+    code = "STREAM_FULL"
+    status = 507
+    retryable = False
+
+
 def bus_error(
     exc: BaseException, *, operation: str, stream: str = "", subject: str = ""
 ) -> MessageBusError:
     """Return our error for one of the client's; the caller raises it ``from`` the original."""
+    if isinstance(exc, js_errors.APIError) and exc.err_code == _STORE_FAILED:
+        return StreamFullError(
+            f"The stream of {subject or stream} is full: {describe(exc)}. Raise its limits, or "
+            "purge what nobody needs.",
+            operation=operation,
+            stream=exc.stream or stream or None,
+            subject=subject or None,
+        )
     what = f"{operation} {subject or stream}".strip()
     return MessageBusError(
         f"NATS could not {what}: {describe(exc)}.",

@@ -6,45 +6,93 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, TypeVar
 
-from glam_sdk.events import Envelope, Event
+from glam_sdk.events import Envelope, Event, is_pattern, subject_matches
 from glam_sdk.messaging.delivery import Delivery, HandlerSpec
+from glam_sdk.messaging.retry import Backoff
 
 _SPEC: Final = "__glam_handler__"
 _DURABLE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+OTHER_SUBJECT: Final = "_OTHER"
+"""Stands for subjects nobody declared, so that labels stay few."""
 F = TypeVar("F", bound=Callable[..., Awaitable[object]])
 
 
-def handles(event: type[Event], *, durable: str) -> Callable[[F], F]:
+def handles(
+    event: type[Event],
+    *,
+    durable: str,
+    concurrency: int | None = None,
+    timeout: timedelta | None = None,
+    retry: Backoff | None = None,
+    inbox: bool = True,
+) -> Callable[[F], F]:
     """Mark an async function as the handler of an event; it stays callable as it is.
 
     The event is passed to the parameter annotated with its class. Parameters annotated with
     :class:`~glam_sdk.messaging.Delivery` or :class:`~glam_sdk.events.Envelope` get those, others
     what the subscriber's scope provides for their annotation, such as ``UnitOfWork``.
 
+    Returning acks the message. Raising :class:`~glam_sdk.messaging.Retry` hands it back with the
+    delay of your choice, :class:`~glam_sdk.messaging.Permanent` or a ``ValidationError`` makes it a
+    dead letter, and anything else is tried again by ``retry`` and then becomes a dead letter.
+
     Args:
         event: Class whose subject is listened to.
         durable: Name under which the server keeps the position, and by which the processes of a
             service share the work. Unique within a stream: another service takes another name.
+        concurrency: How many calls run at once in one process; the same for all handlers of a
+            durable name.
+        timeout: How long one attempt may take before it is cancelled and counts as failed.
+        retry: Waits between attempts, and how many there are.
+        inbox: Whether the inbox notes the event with the handler's writes, so that its effect
+            happens once. Switch it off where a second run does no harm.
 
     Raises:
         TypeError: The function is not async.
-        ValueError: The event has no subject, or the durable name is not one.
+        ValueError: The event has no subject, the durable name is not one, or a limit is not above
+            zero.
     """
     if not event.event_subject:
         raise ValueError(f"{event.__name__} has no subject, so nothing can be received for it.")
     if not _DURABLE.match(durable):
         raise ValueError(f"Durable name {durable!r} may have letters, digits, '_' and '-' only.")
 
-    def mark(function: F) -> F:
+    if (concurrency is not None and concurrency < 1) or (
+        timeout is not None and timeout <= timedelta(0)
+    ):
+        raise ValueError(f"Handler of {durable!r}: concurrency and timeout must be above zero.")
+
+    def decorate(function: F) -> F:
         is_async: bool = inspect.iscoroutinefunction(function)
         if not is_async:
             raise TypeError(f"Handler {_name(function)} must be declared with async def.")
-        setattr(function, _SPEC, HandlerSpec(event, durable, function))
+        spec = HandlerSpec(event, durable, function, concurrency, timeout, retry, inbox)
+        setattr(function, _SPEC, spec)
         return function
 
-    return mark
+    return decorate
+
+
+def mark(spec: HandlerSpec) -> Callable[..., Awaitable[object]]:
+    """Return a marked stand-in for a spec's function, such as a method, that cannot be marked.
+
+    Raises:
+        ValueError: The subject or the durable name is missing or wrong.
+    """
+    if not spec.subject or not _DURABLE.match(spec.durable):
+        raise ValueError(
+            f"{_name(spec.function)} needs a subject and a durable name of letters, digits, '_' "
+            f"and '-'; it has {spec.subject!r} and {spec.durable!r}."
+        )
+
+    async def stand_in(*args: object, **kwargs: object) -> object:
+        return await spec.function(*args, **kwargs)
+
+    setattr(stand_in, _SPEC, spec)
+    return stand_in
 
 
 def spec_of(function: Callable[..., object]) -> HandlerSpec:
@@ -83,6 +131,31 @@ class BoundHandler:
                     "the subscriber's scope does not provide."
                 )
         await self.spec.function(**arguments)
+
+
+class HandlerTable:
+    """Find the handler of a subject: the one declared for it, else one whose pattern covers it.
+
+    Args:
+        handlers: By subject or pattern.
+    """
+
+    def __init__(self, handlers: Mapping[str, BoundHandler]) -> None:
+        self._exact = dict(handlers)
+        self._patterns = [(key, bound) for key, bound in handlers.items() if is_pattern(key)]
+
+    def get(self, subject: str) -> BoundHandler | None:
+        """Return the handler of a subject, if there is one."""
+        found = self._exact.get(subject)
+        if found is None and self._patterns:
+            covering = (bound for key, bound in self._patterns if subject_matches(key, subject))
+            return next(covering, None)
+        return found
+
+    def template(self, subject: str) -> str:
+        """Return what stands for a subject in names and labels: its declaration."""
+        found = self.get(subject)
+        return OTHER_SUBJECT if found is None else found.spec.subject
 
 
 def bind(spec: HandlerSpec) -> BoundHandler:

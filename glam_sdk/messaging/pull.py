@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import nats.errors
@@ -24,17 +24,20 @@ _HEARTBEAT: Final = "100"
 _ENDED: Final = frozenset({"404", "408"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class JetStreamMessage:
     """Show a JetStream message as the pipeline wants it."""
 
+    client: Client
     raw: Msg
+    """Replaced when the server delivers the same message again while it is being handled."""
     subject: str
     body: bytes
     headers: Mapping[str, str]
     stream: str
     sequence: int
-    attempt: int
+    deliveries: int
+    stored_at: datetime
 
     async def ack(self) -> None:
         """Settle it: handled."""
@@ -43,6 +46,10 @@ class JetStreamMessage:
     async def nak(self, delay: timedelta | None = None) -> None:
         """Hand it back, to be delivered again at once or after a delay."""
         await self.raw.nak(delay.total_seconds() if delay else None)
+
+    async def term(self, reason: str) -> None:
+        """Settle it: never to be delivered again; the server's advisory has the reason."""
+        await self.client.publish(self.raw.reply, f"+TERM {reason}".encode())
 
     async def in_progress(self) -> None:
         """Tell that it is still being worked on."""
@@ -136,13 +143,15 @@ class PullSource:
         metadata = message.metadata
         self._received.put_nowait(
             JetStreamMessage(
+                client=self._client,
                 raw=message,
                 subject=message.subject,
                 body=message.data,
                 headers=headers,
                 stream=metadata.stream,
                 sequence=metadata.sequence.stream,
-                attempt=metadata.num_delivered,
+                deliveries=metadata.num_delivered,
+                stored_at=metadata.timestamp,
             )
         )
 

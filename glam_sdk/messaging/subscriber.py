@@ -6,18 +6,23 @@ Flow: step 10, after the publisher, before the pipeline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import nats.errors
 
 from glam_sdk.lifecycle import Check
+from glam_sdk.messaging.attempts import SharedHistories
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.consumer import Consumer
+from glam_sdk.messaging.dead_letters import DeadLetters
 from glam_sdk.messaging.delivery import ConsumerPolicy, HandlerScope, HandlerSpec, no_scope
 from glam_sdk.messaging.handlers import BoundHandler, bind, spec_of
 from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.publisher import Publisher
+from glam_sdk.messaging.surroundings import Surroundings
 from glam_sdk.messaging.telemetry import MessagingTelemetry
 
 _FLUSH_TIMEOUT_S: Final = 2
@@ -27,8 +32,8 @@ class Subscriber:
     """Run the handlers of a service.
 
     Handlers of one stream under one durable name share a consumer. Each message is acked after its
-    handler and scope ended without an exception, and is delivered again otherwise (see
-    :class:`~glam_sdk.messaging.pipeline.Pipeline`).
+    handler and scope ended without an exception, and otherwise delivered again or kept as a dead
+    letter (see :class:`~glam_sdk.messaging.pipeline.Pipeline`).
 
     Args:
         nats: Connection; started before and stopped after the subscriber.
@@ -36,12 +41,13 @@ class Subscriber:
         service_name: Name of the service.
         scope: Opened around each handler call; see
             :data:`~glam_sdk.messaging.delivery.HandlerScope`.
-        policy: Concurrency, waits and attempts.
+        policy: Concurrency, waits and attempts of handlers that don't state their own.
         telemetry: The global providers' by default.
 
     Raises:
         TypeError: A function is not a handler, or its parameters cannot be filled.
-        ValueError: Two handlers have the same subject and durable name.
+        ValueError: Two handlers have the same subject and durable name, or handlers of one
+            durable name differ in their concurrency.
     """
 
     def __init__(
@@ -56,9 +62,15 @@ class Subscriber:
     ) -> None:
         self.service_name = service_name
         self._nats = nats
-        self._scope = scope
-        self._policy = policy or ConsumerPolicy()
-        self._telemetry = telemetry or MessagingTelemetry()
+        telemetry = telemetry or MessagingTelemetry()
+        self._with = Surroundings(
+            dead_letters=DeadLetters(
+                Publisher(nats, service_name, telemetry=telemetry), service_name
+            ),
+            scope=scope,
+            policy=policy or ConsumerPolicy(),
+            telemetry=telemetry,
+        )
         groups = _grouped([spec_of(handler) for handler in handlers], nats)
         self._consumers = [self._consumer(durable, group) for (_, durable), group in groups.items()]
 
@@ -92,17 +104,36 @@ class Subscriber:
         pipeline = Pipeline(
             durable=durable,
             handlers=group,
-            scope=self._scope,
-            policy=self._policy,
-            telemetry=self._telemetry,
+            surroundings=self._with,
+            histories=SharedHistories(self._nats, durable),
         )
         return Consumer(
             self._nats,
             durable=durable,
             subjects=tuple(group),
             pipeline=pipeline,
-            policy=self._policy,
+            policy=_policy_of(durable, group, self._with.policy),
         )
+
+
+def _policy_of(
+    durable: str, group: Mapping[str, BoundHandler], policy: ConsumerPolicy
+) -> ConsumerPolicy:
+    stated = {bound.spec.concurrency for bound in group.values()}
+    if len(stated) > 1:
+        raise ValueError(
+            f"The handlers of durable {durable!r} share one consumer and differ in their "
+            "concurrency. State the same for all, or give one another durable name."
+        )
+    concurrency = stated.pop()
+    if concurrency is None:
+        return policy
+    return dataclasses.replace(
+        policy,
+        concurrency=concurrency,
+        batch=max(policy.batch, concurrency),
+        max_ack_pending=max(policy.max_ack_pending, 100 * concurrency),
+    )
 
 
 def _grouped(

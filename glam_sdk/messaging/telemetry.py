@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
@@ -14,7 +14,11 @@ from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
-from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, get_tracer, span
+from glam_sdk.telemetry.tracing import Link, Span, SpanKind, error_type, get_tracer, span
+
+if TYPE_CHECKING:
+    from glam_sdk.messaging.binding import Backlog
+    from glam_sdk.messaging.delivery import Incoming
 
 _SCOPE: Final = "glam_sdk.messaging"
 _SYSTEM: Final = "nats"
@@ -40,6 +44,36 @@ class MessagingTelemetry:
             conv.MESSAGING_CLIENT_CONSUMED_MESSAGES,
             unit="{message}",
             description="Messages delivered to the application.",
+        )
+        self._dead_letters = meter.create_counter(
+            conv.GLAM_MESSAGING_DEAD_LETTERS,
+            unit="{message}",
+            description="Messages stored as dead letters.",
+        )
+        self._suppressed = meter.create_counter(
+            conv.GLAM_MESSAGING_SUPPRESSED_DUPLICATES,
+            unit="{message}",
+            description="Deliveries not handled because the event had been handled before.",
+        )
+        self._waiting = meter.create_gauge(
+            conv.GLAM_MESSAGING_CONSUMER_LAG,
+            unit="{message}",
+            description="Messages of the stream not delivered to the consumer so far.",
+        )
+        self._unsettled = meter.create_gauge(
+            conv.GLAM_MESSAGING_CONSUMER_UNSETTLED,
+            unit="{message}",
+            description="Messages delivered to the consumer and not settled, in all processes.",
+        )
+        self._redelivered = meter.create_gauge(
+            conv.GLAM_MESSAGING_CONSUMER_REDELIVERED,
+            unit="{message}",
+            description="Unsettled messages delivered more than once.",
+        )
+        self._in_flight = meter.create_gauge(
+            conv.GLAM_MESSAGING_IN_FLIGHT,
+            unit="{message}",
+            description="Messages being handled in this process.",
         )
         self._operation = duration_histogram(
             meter,
@@ -92,26 +126,34 @@ class MessagingTelemetry:
     @contextmanager
     def processing(
         self,
-        subject: str,
+        message: Incoming,
         *,
+        template: str,
         durable: str,
         attempt: int,
         envelope: Envelope | None,
-        size_bytes: int,
+        links: tuple[Link, ...] = (),
     ) -> Iterator[Span]:
         """Run the processing of a message under its CONSUMER span, child of the current context."""
-        labels = _labels("process", "process", subject)
+        labels = _labels("process", "process", template)
         labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
         attributes = {
             **labels,
             **_message(envelope),
-            conv.MESSAGING_MESSAGE_BODY_SIZE: size_bytes,
+            conv.MESSAGING_MESSAGE_BODY_SIZE: len(message.body),
             conv.GLAM_DELIVERY_ATTEMPT: attempt,
         }
+        if template != message.subject:
+            attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
+            attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = template
         started = perf_counter()
         try:
             with span(
-                self._tracer, f"process {subject}", kind=SpanKind.CONSUMER, attributes=attributes
+                self._tracer,
+                f"process {template}",
+                kind=SpanKind.CONSUMER,
+                attributes=attributes,
+                links=links,
             ) as current:
                 yield current
         except BaseException as exc:
@@ -121,6 +163,29 @@ class MessagingTelemetry:
             with guarded("messaging.processing"):
                 self._consumed.add(1, labels)
                 self._process.record(perf_counter() - started, labels)
+
+    def dead_lettered(self, subject: str, durable: str, reason: str) -> None:
+        """Count a message that became a dead letter."""
+        with guarded("messaging.dead_lettered"):
+            labels = _labels("settle", "settle", subject)
+            labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
+            self._dead_letters.add(1, {**labels, conv.GLAM_REASON: reason})
+
+    def backlog(self, durable: str, found: Backlog, running: int) -> None:
+        """Record how much is waiting for a consumer and how much is under way here."""
+        with guarded("messaging.backlog"):
+            labels = {conv.MESSAGING_SYSTEM: _SYSTEM, conv.MESSAGING_CONSUMER_GROUP_NAME: durable}
+            self._waiting.set(found.waiting, labels)
+            self._unsettled.set(found.unsettled, labels)
+            self._redelivered.set(found.redelivered, labels)
+            self._in_flight.set(running, labels)
+
+    def suppressed(self, subject: str, durable: str) -> None:
+        """Count a delivery of what was handled before."""
+        with guarded("messaging.suppressed"):
+            labels = _labels("process", "process", subject)
+            labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
+            self._suppressed.add(1, labels)
 
 
 def _labels(operation: str, kind: str, subject: str) -> dict[str, AttributeValue]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from nats.js import JetStreamContext, api
 from nats.js import errors as js_errors
 
+from glam_sdk.errors import MessageBusError
 from glam_sdk.events import (
+    DEAD_LETTER_STREAM,
     StreamSpec,
     default_stream,
     get_stream_for_service,
     get_stream_from_subject,
 )
-from glam_sdk.messaging.errors import translated
+from glam_sdk.messaging.errors import describe, is_temporary, translated
 from glam_sdk.telemetry.logs import get_logger
 
 _NAME_IN_USE: Final = 10058
@@ -52,9 +55,52 @@ async def ensure_stream(js: JetStreamContext, spec: StreamSpec) -> bool:
         drift = _drift(info.config, spec)
         if not drift:
             return False
-        await js.update_stream(dataclasses.replace(info.config, **_wanted(spec)))
-        _log.info("stream.updated", stream=spec.name, changes=drift)
+        await _update(js, info.config, spec, drift)
         return True
+
+
+async def _update(
+    js: JetStreamContext, found: api.StreamConfig, spec: StreamSpec, drift: dict[str, str]
+) -> None:
+    try:
+        await js.update_stream(dataclasses.replace(found, **_wanted(spec)))
+    except js_errors.APIError as exc:
+        if is_temporary(exc):
+            raise
+        changes = "; ".join(f"{key}: {change}" for key, change in drift.items())
+        raise MessageBusError(
+            f"Stream {spec.name} cannot be brought to its declaration ({changes}): "
+            f"{describe(exc)}. Change the declaration, or move the messages to a new stream.",
+            operation="prepare stream",
+            stream=spec.name,
+            retryable=False,
+        ) from exc
+    _log.info("stream.updated", stream=spec.name, changes=drift)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """Say what would have to happen for a stream to be as declared."""
+
+    name: str
+    action: Literal["create", "update", "keep"]
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What differs, as ``setting: found -> wanted``."""
+
+
+async def plan_stream(js: JetStreamContext, spec: StreamSpec) -> StreamPlan:
+    """Compare a stream with its declaration and change nothing.
+
+    Raises:
+        MessageBusError: The server could not be asked.
+    """
+    with translated("look at stream", stream=spec.name):
+        try:
+            info = await js.stream_info(spec.name)
+        except js_errors.NotFoundError:
+            return StreamPlan(spec.name, "create")
+    drift = _drift(info.config, spec)
+    return StreamPlan(spec.name, "update" if drift else "keep", drift)
 
 
 class StreamTopology:
@@ -67,10 +113,17 @@ class StreamTopology:
     Args:
         service_name: Whose own stream is reconciled.
         declared: Streams this service declares.
+        shared: Streams of all services, made when they are missing and never changed.
     """
 
-    def __init__(self, service_name: str, declared: Iterable[StreamSpec] = ()) -> None:
+    def __init__(
+        self,
+        service_name: str,
+        declared: Iterable[StreamSpec] = (),
+        shared: Iterable[StreamSpec] = (DEAD_LETTER_STREAM,),
+    ) -> None:
         self._own = get_stream_for_service(service_name)
+        self._shared = tuple(shared)
         self.declared = tuple(declared)
         self._known: dict[str, str] = {}
         self._asking = asyncio.Lock()
@@ -103,14 +156,15 @@ class StreamTopology:
 
     async def _resolve(self, js: JetStreamContext, subject: str) -> str:
         spec = self._declared_for(subject)
-        if spec is None and get_stream_from_subject(subject) == self._own:
+        known = next((shared for shared in self._shared if shared.covers(subject)), None)
+        if spec is None and known is None and get_stream_from_subject(subject) == self._own:
             spec = default_stream(self._own)
         if spec is None:
             with translated("find stream of", subject=subject):
                 try:
                     return await js.find_stream_name_by_subject(subject)
                 except js_errors.NotFoundError:
-                    spec = default_stream(get_stream_from_subject(subject))
+                    spec = known or default_stream(get_stream_from_subject(subject))
         await ensure_stream(js, spec)
         return spec.name
 

@@ -2,7 +2,8 @@
 
 from glam_sdk.outbox.inbox import inbox_scope
 from glam_sdk.outbox.models import InboxRow, OutboxRow, outbox_metadata
-from glam_sdk.outbox.relay import RawPublisher, Relay, RelayPace
+from glam_sdk.outbox.pace import RawPublisher, RelayPace
+from glam_sdk.outbox.relay import Relay
 from glam_sdk.outbox.writer import OutboxWriter
 
 __all__ = [

@@ -24,6 +24,7 @@ def inbox_scope(db: Database) -> HandlerScope:
 
     The event is noted first, under the handler's durable name; a second delivery at the same time
     waits until the first has committed or failed. An event noted before raises ``AlreadyHandled``.
+    A handler marked with ``inbox=False`` gets its unit of work and no note.
 
     Args:
         db: The consumer's own database.
@@ -35,7 +36,7 @@ def inbox_scope(db: Database) -> HandlerScope:
         spec: HandlerSpec, delivery: Delivery
     ) -> AsyncIterator[Mapping[type, object]]:
         async with db.unit_of_work() as uow:
-            if not await _note(uow.session, spec.durable, delivery.event_id):
+            if spec.inbox and not await _note(uow.session, spec.durable, delivery.event_id):
                 raise AlreadyHandled
             yield {UnitOfWork: uow}
 

@@ -37,6 +37,12 @@ class OutboxRow(_OutboxBase):
     headers: Mapped[dict[str, str]] = mapped_column(JSON())
     """The trace of the request that emitted the event, and the message id."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime(), default=utcnow)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime(), index=True)
+    """When a stream had it, where rows are kept for a while."""
+    parked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    """Since when it is set aside because no stream can ever take it, such as for its size."""
+    problem: Mapped[str | None] = mapped_column(Text())
+    """Why it is set aside."""
 
 
 class InboxRow(_OutboxBase):

@@ -8,71 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Tracer
-from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.database import Database
-from glam_sdk.database.telemetry import UNTRACED
 from glam_sdk.lifecycle import Check
-from glam_sdk.outbox.models import OutboxRow, outbox_metadata
+from glam_sdk.messaging import MessageTooLargeError
+from glam_sdk.outbox import store
+from glam_sdk.outbox.gauges import OutboxGauges
+from glam_sdk.outbox.models import outbox_metadata
+from glam_sdk.outbox.notify import Listener
+from glam_sdk.outbox.pace import RawPublisher, RelayPace
+from glam_sdk.outbox.store import Message
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link, get_tracer, record_error, span
 
 _SCOPE: Final = "glam_sdk.outbox"
-_RELAY_LOCK: Final = 0x676C616D_6F7574  # "glam" "out": one relay of a database sends at a time
-_QUIET: Final = {UNTRACED: True}
 _log = get_logger(_SCOPE)
 
 
-class RawPublisher(Protocol):
-    """Send bytes and wait for the stream's acknowledgement."""
-
-    async def publish_raw(
-        self,
-        subject: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        *,
-        timeout: timedelta,  # noqa: ASYNC109 - covers the publisher's own retries
-    ) -> bool:
-        """Send one message; return whether the stream had it already, raise if it has it not."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class RelayPace:
-    """Set how often the relay looks and how much it sends."""
-
-    poll: timedelta = timedelta(seconds=1)
-    """Look at least this often; a commit in this process wakes the relay at once."""
-    batch: int = 100
-    """How many messages are read at a time."""
-    publish_timeout: timedelta = timedelta(seconds=5)
-    """How long one message may take to be acknowledged."""
-    first_backoff: timedelta = timedelta(milliseconds=200)
-    """Wait after a failure; doubled after each further one."""
-    max_backoff: timedelta = timedelta(seconds=30)
-    """Longest wait between attempts."""
-    drain: timedelta = timedelta(seconds=5)
-    """How long stopping may go on sending."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    id: int
-    subject: str
-    body: bytes
-    headers: dict[str, str]
+class _Sent:
+    acked: list[int]
+    parked: int
+    failure: Exception | None
 
 
 class Relay:
@@ -81,7 +50,8 @@ class Relay:
     With PostgreSQL, each process of a service may run one: they take turns, so that the order is
     kept. A SQLite database should have one.
 
-    A message that cannot be sent holds up those behind it until it can: order comes first.
+    A message that cannot be sent holds up those behind it until it can: order comes first. One that
+    no stream can ever take, for its size, is set aside in the table, and the check says so.
 
     Args:
         db: Whose outbox is sent; its units of work wake the relay.
@@ -109,6 +79,11 @@ class Relay:
         self._stopping = False
         self._failures = 0
         self._problem = ""
+        self._parked = 0
+        self._clean_at = 0.0
+        self._observe_at = 0.0
+        self._gauges = OutboxGauges()
+        self._listener = Listener(db, self._wake.set)
         db.add_metadata(outbox_metadata)
         db.on_events_committed(self._wake.set)
 
@@ -116,6 +91,7 @@ class Relay:
         """Begin to send, first what was left from an earlier run."""
         if self._task is None:
             self._stopping = False
+            self._listener.start()
             # In a context of its own: what is sent belongs to no request.
             self._task = asyncio.create_task(
                 self._run(), name="glam-outbox-relay", context=contextvars.Context()
@@ -125,10 +101,17 @@ class Relay:
         """Tell whether messages get through; when not, the service works on and they wait."""
         if self._task is None or self._task.done():
             return Check(healthy=False, detail="the relay is not running", critical=False)
+        if self._parked and not self._failures:
+            return Check(
+                healthy=False,
+                detail=f"{self._parked} messages are set aside; see glam_outbox.problem",
+                critical=False,
+            )
         return Check(healthy=not self._failures, detail=self._problem, critical=False)
 
     async def stop(self) -> None:
         """Send what is committed, as far as it gets within the pace's ``drain``, and end."""
+        await self._listener.stop()
         task, self._task = self._task, None
         if task is None:
             return
@@ -158,6 +141,7 @@ class Relay:
             try:
                 await self.send_pending()
                 self._succeeded()
+                await self._housekeep()
             except Exception as exc:  # noqa: BLE001 - a message pipeline outlives any one failure
                 wait = self._failed(exc)
             if last_round:
@@ -194,28 +178,30 @@ class Relay:
     async def _send_batch(self) -> int:
         if self._db.engine.dialect.name == "postgresql":
             async with self._db.unit_of_work() as uow:
-                if not await _take_turn(uow.session):
+                if not await store.take_turn(uow.session):
                     return 0
-                batch = await self._read(uow.session)
+                batch = await store.read(uow.session, self._pace.batch)
                 sent, failure = await self._relay(batch, uow.session)
         else:
             # SQLite has one writer at a time: read, let go, send, and only then write.
             async with self._db.unit_of_work(read_only=True) as uow:
-                batch = await self._read(uow.session)
+                batch = await store.read(uow.session, self._pace.batch)
             sent, failure = await self._relay(batch, None)
         if failure is not None:
             raise failure
         return sent
 
-    async def _read(self, session: AsyncSession) -> list[_Message]:
-        columns = (OutboxRow.id, OutboxRow.subject, OutboxRow.body, OutboxRow.headers)
-        statement = select(*columns).order_by(OutboxRow.id).limit(self._pace.batch)
-        statement = statement.with_for_update(skip_locked=True)
-        rows = await session.execute(statement, execution_options=_QUIET)
-        return [_Message(*row) for row in rows]
+    async def _housekeep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._clean_at:
+            self._clean_at = now + self._pace.clean_every.total_seconds()
+            await store.clean(self._db, sent=self._pace.keep_sent, inbox=self._pace.keep_inbox)
+        if now >= self._observe_at:
+            self._observe_at = now + self._pace.observe_every.total_seconds()
+            self._parked = self._gauges.record(await store.standing(self._db))
 
     async def _relay(
-        self, batch: Sequence[_Message], session: AsyncSession | None
+        self, batch: Sequence[Message], session: AsyncSession | None
     ) -> tuple[int, Exception | None]:
         """Send a batch up to its first failure and delete what was acknowledged."""
         if not batch:
@@ -224,15 +210,16 @@ class Relay:
         with span(
             self._tracer, "relay outbox", attributes=attributes, links=_links(batch)
         ) as current:
-            acked, failure = await self._publish(batch)
-            if failure is not None:
-                record_error(current, failure)
-            if acked:
-                await self._forget(acked, session)
-        return len(acked), failure
+            sent = await self._publish(batch, session)
+            if sent.failure is not None:
+                record_error(current, sent.failure)
+            if sent.acked:
+                await self._forget(sent.acked, session)
+        return len(sent.acked) + sent.parked, sent.failure
 
-    async def _publish(self, batch: Sequence[_Message]) -> tuple[list[int], Exception | None]:
+    async def _publish(self, batch: Sequence[Message], session: AsyncSession | None) -> _Sent:
         acked: list[int] = []
+        parked = 0
         for message in batch:
             try:
                 await self._publisher.publish_raw(
@@ -241,27 +228,40 @@ class Relay:
                     message.headers,
                     timeout=self._pace.publish_timeout,
                 )
+            except MessageTooLargeError as exc:
+                await self._park(message, exc, session)
+                parked += 1
             except Exception as exc:  # noqa: BLE001 - raised again when what was sent is deleted
-                return acked, exc
-            acked.append(message.id)
-        return acked, None
+                return _Sent(acked, parked, exc)
+            else:
+                acked.append(message.id)
+        return _Sent(acked, parked, None)
+
+    async def _park(
+        self, message: Message, exc: MessageTooLargeError, session: AsyncSession | None
+    ) -> None:
+        self._parked += 1
+        _log.error(
+            "outbox.parked", outbox_id=message.id, subject=message.subject, reason=exc.message
+        )
+        async with self._writing(session) as writing:
+            await store.park(writing, message.id, exc.message)
 
     async def _forget(self, ids: Sequence[int], session: AsyncSession | None) -> None:
-        statement = delete(OutboxRow).where(OutboxRow.id.in_(ids))
+        async with self._writing(session) as writing:
+            await store.settle(writing, ids, keep=bool(self._pace.keep_sent))
+
+    @asynccontextmanager
+    async def _writing(self, session: AsyncSession | None) -> AsyncIterator[AsyncSession]:
+        """Go on with the transaction there is, else have one of its own."""
         if session is not None:
-            await session.execute(statement)
+            yield session
             return
         async with self._db.unit_of_work() as uow:
-            await uow.session.execute(statement)
+            yield uow.session
 
 
-async def _take_turn(session: AsyncSession) -> bool:
-    """Become the one relay of the database that sends, until the transaction ends."""
-    lock = select(func.pg_try_advisory_xact_lock(_RELAY_LOCK))
-    return bool(await session.scalar(lock, execution_options=_QUIET))
-
-
-def _links(batch: Sequence[_Message]) -> tuple[Link, ...]:
+def _links(batch: Sequence[Message]) -> tuple[Link, ...]:
     """Link to the spans in which the messages were created."""
     origins = (
         trace.get_current_span(extract(message.headers, Context())).get_span_context()

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.events import MESSAGE_ID_HEADER, Envelope, Event, encode, envelope_of
 from glam_sdk.outbox.models import OutboxRow
+from glam_sdk.outbox.notify import notify_at_commit
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.propagation import inject
 from glam_sdk.telemetry.tracing import SpanKind, get_tracer, span
@@ -49,6 +50,7 @@ class OutboxWriter:
             attributes=_attributes(envelope, len(body)),
         ):
             headers = inject({MESSAGE_ID_HEADER: envelope.idempotency_key})
+        notify_at_commit(session)
         session.add(
             OutboxRow(
                 event_id=envelope.event_id, subject=envelope.subject, body=body, headers=headers

@@ -9,13 +9,31 @@ from glam_sdk.domains.notification.errors import (
     TemplateRenderError,
     UnsubscribedError,
 )
+from glam_sdk.domains.notification.events import (
+    BulkSend,
+    BulkSendCompleted,
+    EmailFailed,
+    EmailSent,
+    Recipient,
+    SendEmail,
+    create_bulk_email_command,
+    create_send_email_command,
+)
 
 __all__ = [
+    "BulkSend",
+    "BulkSendCompleted",
+    "EmailFailed",
     "EmailProviderError",
+    "EmailSent",
     "InvalidRecipientError",
     "NotificationNotFoundError",
     "PreferencesNotFoundError",
+    "Recipient",
+    "SendEmail",
     "TemplateNotFoundError",
     "TemplateRenderError",
     "UnsubscribedError",
+    "create_bulk_email_command",
+    "create_send_email_command",
 ]

@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 
 from glam_sdk.config import NatsSettings
-from glam_sdk.messaging import ConsumerPolicy, Nats, Subscriber
+from glam_sdk.messaging import Backoff, ConsumerPolicy, Nats, Subscriber
 from glam_sdk.testing.nats import NatsServer
 
 QUICK = ConsumerPolicy(
     ack_wait=timedelta(seconds=1),
-    backoff=(timedelta(milliseconds=20),),
+    retry=Backoff(0.02),
     idle_heartbeat=timedelta(milliseconds=500),
     stop_timeout=timedelta(seconds=5),
 )

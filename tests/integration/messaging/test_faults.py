@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from datetime import timedelta
 
@@ -12,10 +13,12 @@ from glam_sdk.config import NatsSettings
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event
 from glam_sdk.messaging import (
+    Backoff,
     ConsumerPolicy,
     Delivery,
     Nats,
     Publisher,
+    StreamFullError,
     Subscriber,
     handles,
 )
@@ -208,3 +211,105 @@ async def test_stop_is_safe_at_any_time(server):
     await subscriber.stop()
     await nats.stop()
     await nats.stop()
+
+
+async def test_a_deleted_consumer_goes_on_where_it_was(nats, receiving, until):
+    """It is made anew from the ack floor, never from the start; nothing is handled twice."""
+    handled = Counter()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        handled[event.number] += 1
+
+    publisher = Publisher(nats, "orders")
+    for number in range(1, 6):
+        await publisher.publish(OrderPlaced(number=number))
+    async with receiving(bill) as subscriber:
+        binding = subscriber._consumers[0]._binding
+        await until(lambda: len(handled) == 5)
+        await until(lambda: binding._floor == 5)
+        await nats.jetstream.delete_consumer("ORDERS", "billing")
+        await publisher.publish(OrderPlaced(number=6))
+        await until(lambda: handled[6])
+        made_anew = await nats.jetstream.consumer_info("ORDERS", "billing")
+    assert made_anew.config.opt_start_seq == 6
+    assert set(handled.values()) == {1}
+
+
+async def test_a_full_stream_is_one_immediate_error(nats):
+    """It is typed, not retried, and says what to do."""
+    limits = {"max_msgs": 1, "discard": "new"}
+    await nats.jetstream.add_stream(name="ORDERS", subjects=["evt.orders.>"], **limits)
+    await nats.jetstream.publish("evt.orders.placed", b"first")
+    other = Publisher(Nats(NatsSettings(), service_name="shop"), "shop")
+    other._nats._client = nats.client
+    other._nats._connected.set()
+    async with asyncio.timeout(2):
+        with pytest.raises(StreamFullError, match="full") as caught:
+            await other.publish(ORDER)
+    assert (caught.value.code, caught.value.retryable) == ("STREAM_FULL", False)
+
+
+async def test_one_slow_message_does_not_hold_the_others(nats, receiving, until):
+    """Everybody behind it is handled while it is still running."""
+    gate, done = asyncio.Event(), []
+
+    @handles(OrderPlaced, durable="billing", concurrency=2)
+    async def bill(event: OrderPlaced) -> None:
+        if event.number == 0:
+            await gate.wait()
+        done.append(event.number)
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        for number in range(20):
+            await publisher.publish(OrderPlaced(number=number))
+        await until(lambda: len(done) == 19)
+        gate.set()
+        await until(lambda: len(done) == 20)
+    assert done[-1] == 0
+
+
+async def test_a_hanging_handler_frees_its_place(nats, receiving, until):
+    """Its attempts time out one by one, and it ends as a dead letter."""
+    attempts = []
+    limits = {"timeout": timedelta(milliseconds=50), "retry": Backoff(0.01, attempts=2)}
+
+    @handles(OrderPlaced, durable="billing", concurrency=1, **limits)
+    async def bill(event: OrderPlaced) -> None:
+        attempts.append(event.number)
+        if event.number == 0:
+            await asyncio.Event().wait()
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        for number in range(3):
+            await publisher.publish(OrderPlaced(number=number))
+
+        async def kept():
+            streams = [s.config.name for s in await nats.jetstream.streams_info()]
+            return "DEAD_LETTERS" in streams
+
+        await until(kept)
+        await until(lambda: len(attempts) == 4)
+    assert Counter(attempts) == {0: 2, 1: 1, 2: 1}
+
+
+async def test_a_blocked_event_loop_does_not_run_a_handler_twice(nats, receiving, until):
+    """The server gives the message out again after ack_wait; here it is known already."""
+    calls = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        calls.append(event.number)
+        time.sleep(1.6)  # noqa: ASYNC251 - blocking code in a handler is the case
+
+    async def settled():
+        info = await nats.jetstream.consumer_info("ORDERS", "billing")
+        return info.num_ack_pending == 0 and info.num_pending == 0
+
+    async with receiving(bill):
+        await Publisher(nats, "orders").publish(ORDER)
+        await until(lambda: calls)
+        await until(settled)
+    assert calls == [1]

@@ -23,8 +23,16 @@ from glam_sdk.database import Database, UnitOfWork
 from glam_sdk.database.telemetry import DatabaseTelemetry
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event, decode, envelope_of
-from glam_sdk.messaging import AlreadyHandled, Delivery, HandlerSpec
-from glam_sdk.outbox import InboxRow, OutboxRow, OutboxWriter, Relay, RelayPace, inbox_scope
+from glam_sdk.messaging import AlreadyHandled, Delivery, HandlerSpec, MessageTooLargeError
+from glam_sdk.outbox import (
+    InboxRow,
+    OutboxRow,
+    OutboxWriter,
+    Relay,
+    RelayPace,
+    inbox_scope,
+    store,
+)
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -215,6 +223,73 @@ async def test_a_failure_stops_the_batch_and_keeps_the_order(bench: Bench) -> No
     bench.broker.failing.clear()
     await bench.relay.send_pending()
     assert bench.broker.numbers == [1, 2, 3]
+
+
+async def test_what_no_stream_can_take_is_set_aside(bench: Bench) -> None:
+    """It is kept with the reason, those behind it get through, and the check says so."""
+
+    class SmallBroker(RecordingBroker):
+        async def publish_raw(
+            self,
+            subject: str,
+            body: bytes,
+            headers: Mapping[str, str],
+            *,
+            timeout: timedelta,  # noqa: ASYNC109 - the protocol's
+        ) -> bool:
+            if decode(body).payload["number"] == 2:
+                raise MessageTooLargeError("Too large.", size_bytes=2, max_size_bytes=1)
+            return await super().publish_raw(subject, body, headers, timeout=timeout)
+
+    broker = SmallBroker()
+    relay = Relay(bench.db, broker, pace=QUICK)
+    await relay.start()
+    await bench.emit(1, 2, 3)
+    await broker.until(sent=2)
+    await bench.emit(4)
+    await broker.until(sent=3)
+    assert broker.numbers == [1, 3, 4]
+    check = await relay.check()
+    assert (check.healthy, check.critical) == (False, False)
+    assert "1 messages are set aside" in check.detail
+    await relay.stop()
+    async with bench.db.unit_of_work(read_only=True) as uow:
+        (row,) = await uow.session.scalars(select(OutboxRow))
+    assert (row.problem, row.sent_at) == ("Too large.", None)
+    assert row.parked_at is not None
+
+
+async def test_sent_messages_are_kept_as_long_as_asked(bench: Bench) -> None:
+    """They are marked, not sent again, and deleted when their time is over."""
+    relay = Relay(bench.db, bench.broker, pace=RelayPace(keep_sent=timedelta(hours=1)))
+    await bench.emit(1)
+    assert await relay.send_pending() == 1
+    assert await relay.send_pending() == 0
+    await store.clean(bench.db, sent=timedelta(hours=1), inbox=timedelta(days=1))
+    assert await bench.left() == 1
+    assert await store.standing(bench.db) == store.Standing(0, 0, None)
+    await store.clean(bench.db, sent=timedelta(0), inbox=timedelta(days=1))
+    assert await bench.left() == 0
+
+
+async def test_the_inbox_forgets_what_is_old(bench: Bench) -> None:
+    """Notes older than the stated time are deleted, others stay."""
+    async with inbox_scope(bench.db)(SPEC, delivery()):
+        pass
+    await store.clean(bench.db, sent=timedelta(0), inbox=timedelta(hours=1))
+    assert await bench.left(InboxRow) == 1
+    await store.clean(bench.db, sent=timedelta(0), inbox=timedelta(0))
+    assert await bench.left(InboxRow) == 0
+
+
+async def test_a_handler_without_inbox_runs_each_time(bench: Bench) -> None:
+    """It gets its unit of work, and no note is left."""
+    scope = inbox_scope(bench.db)
+    spec = HandlerSpec(Placed, "billing", handle, inbox=False)
+    for _ in range(2):
+        async with scope(spec, delivery()) as provided:
+            assert isinstance(provided[UnitOfWork], UnitOfWork)
+    assert await bench.left(InboxRow) == 0
 
 
 async def test_a_broker_that_is_down_loses_nothing(bench: Bench) -> None:

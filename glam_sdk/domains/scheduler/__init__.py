@@ -1,0 +1,43 @@
+"""Name the events of the scheduler domain."""
+
+from glam_sdk.domains.scheduler.events import (
+    CreateSchedule,
+    DeleteSchedule,
+    ExecuteImmediate,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionStarted,
+    ExecutionStatus,
+    PauseSchedule,
+    ResumeSchedule,
+    ScheduleCreated,
+    ScheduleDeleted,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleTriggered,
+    ScheduleType,
+    ScheduleUpdated,
+    TriggerSchedule,
+    UpdateSchedule,
+)
+
+__all__ = [
+    "CreateSchedule",
+    "DeleteSchedule",
+    "ExecuteImmediate",
+    "ExecutionCompleted",
+    "ExecutionFailed",
+    "ExecutionStarted",
+    "ExecutionStatus",
+    "PauseSchedule",
+    "ResumeSchedule",
+    "ScheduleCreated",
+    "ScheduleDeleted",
+    "SchedulePaused",
+    "ScheduleResumed",
+    "ScheduleTriggered",
+    "ScheduleType",
+    "ScheduleUpdated",
+    "TriggerSchedule",
+    "UpdateSchedule",
+]

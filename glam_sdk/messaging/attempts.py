@@ -1,0 +1,209 @@
+"""Count started attempts, whatever the server's delivery count says.
+
+The server counts deliveries: a message handed back at a restart, or lost with a connection, costs
+one as well. So what is known about a message that was delivered more than once is kept in a small
+key-value bucket beside the streams: how many attempts failed, and how many deliveries ended in a
+way we know of. The others are attempts whose worker ended without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+import nats.errors
+import orjson
+from nats.js import api
+from nats.js import errors as js_errors
+from pydantic import TypeAdapter
+
+from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.errors import describe
+from glam_sdk.messaging.retry import Reason
+from glam_sdk.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+    from nats.js.kv import KeyValue
+
+    from glam_sdk.messaging.connection import Nats
+    from glam_sdk.messaging.delivery import Incoming
+
+BUCKET: Final = "GLAM_ATTEMPTS"
+"""Key-value bucket shared by all services; a key is ``<stream>.<durable>.<sequence>``."""
+
+_TTL_S: Final = 7 * 24 * 3600.0
+_TIMEOUT_S: Final = 2.0
+_REMEMBERED: Final = 10_000
+_CONFIG: Final = api.KeyValueConfig(
+    bucket=BUCKET,
+    description="Attempts at messages that were delivered more than once.",
+    ttl=_TTL_S,
+    history=1,
+    storage=api.StorageType.FILE,
+)
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Say why a message is given up, in the words of its dead letter."""
+
+    reason: Reason
+    error_type: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Tell what is known about earlier deliveries of a message."""
+
+    failed: int = 0
+    """Attempts that ended with an error."""
+    known: int = 0
+    """Deliveries whose end is known: failed, or handed back without being begun or finished."""
+    given_up: GivenUp | None = None
+    """Set when the message is to be a dead letter and could not be stored as one so far."""
+
+    def lost(self, deliveries: int) -> int:
+        """Return how many earlier deliveries nobody reported the end of."""
+        return max(0, deliveries - 1 - self.known)
+
+    def attempt(self, deliveries: int) -> int:
+        """Return the number of the attempt that this delivery starts, from 1."""
+        return self.failed + self.lost(deliveries) + 1
+
+    def after_failure(self, given_up: GivenUp | None = None) -> History:
+        """Return the history once this attempt has failed."""
+        return History(self.failed + 1, self.known + 1, given_up or self.given_up)
+
+    def after_return(self) -> History:
+        """Return the history once this delivery was handed back, which costs no attempt."""
+        return History(self.failed, self.known + 1, self.given_up)
+
+
+class Histories(Protocol):
+    """Remember histories for all processes that share a consumer."""
+
+    async def read(self, message: Incoming) -> History:
+        """Return what is known about a message; nothing is an empty history."""
+        ...
+
+    async def write(self, message: Incoming, history: History) -> None:
+        """Remember it."""
+        ...
+
+    async def forget(self, message: Incoming) -> None:
+        """Drop what is remembered about a settled message."""
+        ...
+
+
+class LocalHistories:
+    """Remember histories in this process, the latest ten thousand."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, datetime], History] = OrderedDict()
+
+    async def read(self, message: Incoming) -> History:
+        """Return what is known about a message."""
+        return self._known.get(key_of(message), History())
+
+    async def write(self, message: Incoming, history: History) -> None:
+        """Remember it, and forget the oldest when there are too many."""
+        self._known[key_of(message)] = history
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def forget(self, message: Incoming) -> None:
+        """Drop what is remembered about a message."""
+        self._known.pop(key_of(message), None)
+
+
+class SharedHistories:
+    """Remember histories in JetStream's key-value store, and in this process besides.
+
+    Without the store (no permission, no server) the counting goes on with what this process knows.
+
+    Args:
+        nats: Connection.
+        durable: Consumer whose messages these are.
+    """
+
+    def __init__(self, nats: Nats, durable: str) -> None:
+        self._nats = nats
+        self._durable = durable
+        self._local = LocalHistories()
+        self._bucket: tuple[JetStreamContext, KeyValue] | None = None
+        self._complained = False
+
+    async def read(self, message: Incoming) -> History:
+        """Return what is known; a first delivery is not looked up outside of this process."""
+        known = await self._local.read(message)
+        if message.deliveries == 1:
+            return known
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                entry = await (await self._store()).get(self._key(message))
+        except js_errors.KeyNotFoundError:
+            return known
+        except (nats.errors.Error, MessageBusError, TimeoutError, OSError) as exc:
+            self._complain(exc)
+            return known
+        found = _parsed(entry.value or b"", message)
+        return found if found.known >= known.known else known
+
+    async def write(self, message: Incoming, history: History) -> None:
+        """Remember it here and in the store."""
+        await self._local.write(message, history)
+        body = orjson.dumps({"stored_at": message.stored_at.isoformat(), "history": history})
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await (await self._store()).put(self._key(message), body)
+        except (nats.errors.Error, MessageBusError, TimeoutError, OSError) as exc:
+            self._complain(exc)
+
+    async def forget(self, message: Incoming) -> None:
+        """Drop it here; the store's copy expires, and its message does not come again."""
+        await self._local.forget(message)
+
+    async def _store(self) -> KeyValue:
+        js = self._nats.jetstream
+        known = self._bucket
+        if known is not None and known[0] is js:
+            return known[1]
+        try:
+            bucket = await js.key_value(BUCKET)
+        except js_errors.BucketNotFoundError:
+            bucket = await js.create_key_value(_CONFIG)
+        self._bucket = (js, bucket)
+        return bucket
+
+    def _key(self, message: Incoming) -> str:
+        return f"{message.stream}.{self._durable}.{message.sequence}"
+
+    def _complain(self, exc: Exception) -> None:
+        self._bucket = None
+        if not self._complained:
+            self._complained = True
+            _log.warning("attempts.not_shared", durable=self._durable, reason=describe(exc))
+
+
+def key_of(message: Incoming) -> tuple[int, datetime]:
+    """Return what identifies a message within its stream, also one that was made anew."""
+    return message.sequence, message.stored_at
+
+
+_HISTORY: Final = TypeAdapter(History)
+
+
+def _parsed(value: bytes, message: Incoming) -> History:
+    try:
+        data = orjson.loads(value)
+        if data["stored_at"] == message.stored_at.isoformat():
+            return _HISTORY.validate_python(data["history"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    return History()  # Of a stream that was there before, or written by somebody else.

@@ -1,0 +1,65 @@
+"""Decide how a message continues the trace it was sent in.
+
+Flow: step 11, before the CONSUMER span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from glam_sdk.context import correlation_id, is_valid_id, with_correlation_id
+from glam_sdk.events import Envelope
+from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.telemetry.propagation import extract
+from glam_sdk.telemetry.tracing import Link
+
+REPLAY_OF: Final = "x-replay-of"
+"""Header of a replayed message: number of the dead letter it was."""
+
+REPLAY_FOR: Final = "x-replay-for"
+"""Header of a replayed message: the one consumer that is to handle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Tell where the work on a message belongs."""
+
+    context: Context
+    """The sender's context: its trace, if that is continued, and its baggage."""
+    links: tuple[Link, ...] = ()
+    """The sender's span, if its trace is not continued."""
+
+
+def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) -> Origin:
+    """Return the context to handle a message in.
+
+    A fresh message is a child of its producer, so that one trace tells the story. A replay, or a
+    message older than ``max_age``, begins a trace of its own with a link: nobody looks at a trace
+    that ended days ago, and most stores have dropped it.
+    """
+    context = _with_ids(extract(message.headers, Context()), envelope)
+    sender = trace.get_current_span(context).get_span_context()
+    sent_at = message.stored_at if envelope is None else envelope.timestamp
+    is_fresh = datetime.now(UTC) - sent_at <= max_age
+    if not sender.is_valid or (is_fresh and header(message.headers, REPLAY_OF) is None):
+        return Origin(context)
+    return Origin(trace.set_span_in_context(trace.INVALID_SPAN, context), (Link(sender),))
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a header whatever the case of its name."""
+    return next((value for key, value in headers.items() if key.lower() == name), None)
+
+
+def _with_ids(context: Context, envelope: Envelope | None) -> Context:
+    """Add the correlation id of a sender that sent no baggage."""
+    known = envelope.correlation_id if envelope is not None else None
+    if known is not None and correlation_id(context) is None and is_valid_id(known):
+        return with_correlation_id(known, context)
+    return context

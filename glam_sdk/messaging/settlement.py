@@ -1,0 +1,123 @@
+"""Settle messages: acknowledge, hand back, or make a dead letter of them.
+
+Flow: step 14, after the handler.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+
+from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.attempts import GivenUp, Histories, History, key_of
+from glam_sdk.messaging.dead_letters import DeadLetter
+from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.messaging.errors import describe
+from glam_sdk.messaging.handlers import HandlerTable
+from glam_sdk.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from glam_sdk.messaging.surroundings import Surroundings
+
+_REMEMBERED: Final = 50_000
+_log = get_logger(__name__)
+
+
+class Settlement:
+    """Settle the messages of one consumer, and know again those it settled before.
+
+    A server that was killed forgets acknowledgements and delivers such messages once more.
+
+    Args:
+        durable: Name of the consumer.
+        handlers: What subjects are declared.
+        surroundings: Where dead letters and measurements go, and how long to wait.
+        histories: Where failed attempts are noted.
+    """
+
+    def __init__(
+        self,
+        durable: str,
+        handlers: HandlerTable,
+        surroundings: Surroundings,
+        histories: Histories,
+    ) -> None:
+        self._durable = durable
+        self._handlers = handlers
+        self._with = surroundings
+        self._histories = histories
+        self._done: OrderedDict[tuple[int, datetime], None] = OrderedDict()
+
+    async def repeat(self, message: Incoming) -> bool:
+        """Settle a message again that this process has settled before; tell whether it had."""
+        if key_of(message) not in self._done:
+            return False
+        self._with.telemetry.suppressed(self._handlers.template(message.subject), self._durable)
+        await _send(message, message.ack())
+        return True
+
+    async def finish(self, message: Incoming) -> None:
+        """Acknowledge a message that was handled."""
+        self._note_done(message)
+        await _send(message, message.ack())
+        if message.deliveries > 1:
+            await self._histories.forget(message)
+
+    async def retry(self, message: Incoming, history: History, delay: timedelta) -> None:
+        """Let a failed message come again after a delay."""
+        await self._histories.write(message, history.after_failure())
+        await _send(message, message.nak(delay))
+
+    async def hand_back(
+        self, message: Incoming, history: History, delay: timedelta | None = None
+    ) -> None:
+        """Let a message come again, at once by default; this costs it no attempt."""
+        await self._histories.write(message, history.after_return())
+        await _send(message, message.nak(delay))
+
+    async def give_up(
+        self, message: Incoming, history: History, given_up: GivenUp, attempts: int
+    ) -> None:
+        """Store the message as a dead letter, then end it; keep it if it could not be stored."""
+        letter = DeadLetter(given_up, self._durable, attempts)
+        try:
+            await self._with.dead_letters.keep(message, letter)
+        except MessageBusError as exc:
+            delay = self._with.policy.retry.longest
+            _log.error(
+                "dead_letter.not_stored",
+                subject=message.subject,
+                sequence=message.sequence,
+                durable=self._durable,
+                reason=exc.message,
+                retry_in_s=delay.total_seconds(),
+            )
+            await self._histories.write(message, history.after_failure(given_up))
+            await _send(message, message.nak(delay))
+            return
+        declared = self._handlers.template(message.subject)
+        self._with.telemetry.dead_lettered(declared, self._durable, given_up.reason)
+        self._note_done(message)
+        await _send(message, message.term(given_up.reason))
+
+    def _note_done(self, message: Incoming) -> None:
+        self._done[key_of(message)] = None
+        if len(self._done) > _REMEMBERED:
+            self._done.popitem(last=False)
+
+
+async def _send(message: Incoming, settlement: Awaitable[None]) -> None:
+    try:
+        await settlement
+    except (nats.errors.Error, OSError) as exc:
+        # Not settled means delivered again after ack_wait.
+        _log.warning(
+            "message.settle_failed",
+            subject=message.subject,
+            sequence=message.sequence,
+            reason=describe(exc),
+        )

@@ -1,0 +1,73 @@
+"""Let a message that may have killed its workers run alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+_PATIENCE: Final = timedelta(seconds=30)
+
+
+class NoRoomError(Exception):
+    """The others did not finish in time for a message that must run alone."""
+
+
+class Solitude:
+    """Count what runs in this process, and make room for one that must run by itself.
+
+    A message on its last attempt, whose earlier ones ended with their worker, either kills this
+    worker too or was a neighbour of the one that does. Alone it cannot take anybody along.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._lone = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def company(self) -> AsyncIterator[None]:
+        """Run beside others, after whoever runs alone."""
+        while self._lone:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._lone == 0)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            await self._leave()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Run when everybody else has finished; nobody begins meanwhile.
+
+        Raises:
+            NoRoomError: The others took too long.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._lone == 0)
+            self._lone += 1
+        try:
+            await self._wait_for_silence()
+            yield
+        finally:
+            self._lone -= 1
+            await self._announce()
+
+    async def _wait_for_silence(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE.total_seconds()), self._changed:
+                await self._changed.wait_for(lambda: self._running == 0)
+        except TimeoutError as exc:
+            raise NoRoomError("Other messages are still being handled.") from exc
+
+    async def _leave(self) -> None:
+        if self._lone:
+            await self._announce()
+
+    async def _announce(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,188 @@
+"""Nothing is dropped: what cannot be handled is kept with its bytes and reason."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from nats.js.errors import NotFoundError
+
+from glam_sdk.events import DEAD_LETTER_STREAM, Event
+from glam_sdk.messaging import (
+    Backoff,
+    ConsumerPolicy,
+    Delivery,
+    Permanent,
+    Publisher,
+    Retry,
+    handles,
+)
+
+
+class OrderPlaced(Event, subject="evt.orders.placed"):
+    number: int
+
+
+async def letters(nats):
+    """Return what the dead-letter stream holds, in order."""
+    js = nats.jetstream
+    try:
+        last = (await js.stream_info(DEAD_LETTER_STREAM.name)).state.last_seq
+    except NotFoundError:
+        return []
+    return [await js.get_msg(DEAD_LETTER_STREAM.name, seq) for seq in range(1, last + 1)]
+
+
+async def unsettled(nats):
+    info = await nats.jetstream.consumer_info("ORDERS", "billing")
+    return info.num_ack_pending + info.num_pending
+
+
+@pytest.fixture
+def gone(nats, until):
+    """Wait until every message of the consumer is settled."""
+
+    async def settled():
+        return await unsettled(nats) == 0
+
+    return lambda: until(settled)
+
+
+POISON = {
+    "json": b"{not json",
+    "utf8": b'{"event_id": "\xff\xfe"}',
+    "fields": b'{"event_id": "e-1", "payload": {}}',
+    "schema": b'{"event_id": "e-1", "subject": "evt.orders.placed", '
+    b'"timestamp": "2026-01-15T10:30:45+00:00", "payload": {"number": "many"}}',
+}
+
+
+async def test_poison_is_kept_with_bytes_headers_and_reason(nats, receiving, until, gone):
+    """Every kind of unreadable message is a dead letter, and its neighbours are handled."""
+    seen = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        seen.append(event.number)
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        for name, body in POISON.items():
+            headers = {"Nats-Msg-Id": name, "x-tenant": "m1"}
+            await publisher.publish_raw("evt.orders.placed", body, headers)
+        await publisher.publish(OrderPlaced(number=5))
+        await until(lambda: seen)
+        await gone()
+    kept = sorted(await letters(nats), key=lambda m: int(m.headers["x-dead-letter-sequence"]))
+    assert [letter.data for letter in kept] == list(POISON.values())
+    assert {letter.subject for letter in kept} == {"dlq.ORDERS.billing.evt.orders.placed"}
+    headers = dict(kept[0].headers)
+    assert "Nats-Msg-Id" in headers
+    assert headers["x-original-Nats-Msg-Id"] == "json"
+    assert headers["x-tenant"] == "m1"
+    assert {key: headers[f"x-dead-letter-{key}"] for key in (
+        "reason", "error-type", "stream", "consumer", "subject", "sequence", "attempts", "service"
+    )} == {
+        "reason": "malformed", "error-type": "MALFORMED_EVENT", "stream": "ORDERS",
+        "consumer": "billing", "subject": "evt.orders.placed", "sequence": "1", "attempts": "1",
+        "service": "billing",
+    }  # fmt: skip
+    assert "not JSON" in headers["x-dead-letter-error"]
+    assert seen == [5]
+
+
+async def test_an_exhausted_message_is_a_dead_letter_once(nats, receiving, until, gone):
+    """As many attempts as stated, then the reason of the last one is kept."""
+    attempts = []
+
+    @handles(OrderPlaced, durable="billing", retry=Backoff(0.01, attempts=3))
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise RuntimeError("card\ndeclined: ü")
+
+    async with receiving(bill):
+        await Publisher(nats, "orders").publish(OrderPlaced(number=1))
+        await until(lambda: len(attempts) == 3)
+        await gone()
+    assert attempts == [1, 2, 3]
+    (letter,) = await letters(nats)
+    assert letter.headers["x-dead-letter-reason"] == "exhausted"
+    assert letter.headers["x-dead-letter-attempts"] == "3"
+    assert letter.headers["x-dead-letter-error"] == "card declined: \\xfc"
+
+
+async def test_handlers_decide_between_later_and_never(nats, receiving, until, gone):
+    """Retry brings the message again, Permanent ends it."""
+    calls = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        calls.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise Retry(timedelta(milliseconds=10))
+        raise Permanent("The account is closed.")
+
+    async with receiving(bill):
+        await Publisher(nats, "orders").publish(OrderPlaced(number=1))
+        await until(lambda: len(calls) == 2)
+        await gone()
+    (letter,) = await letters(nats)
+    assert letter.headers["x-dead-letter-reason"] == "permanent"
+    assert calls == [1, 2]
+
+
+async def test_a_message_is_kept_while_dead_letters_cannot_be_stored(nats, receiving, until, gone):
+    """A full dead-letter stream delays; afterwards the letter is there, the handler ran once."""
+    tiny = {"subjects": ["dlq.>"], "max_bytes": 10, "discard": "new"}
+    await nats.jetstream.add_stream(name=DEAD_LETTER_STREAM.name, **tiny)
+    calls = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        calls.append(delivery.sequence)
+        if event.number == 1:
+            raise Permanent("No.")
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        await publisher.publish(OrderPlaced(number=1))
+        await until(lambda: calls)
+        await publisher.publish(OrderPlaced(number=2))
+        await until(lambda: 2 in calls)
+        assert await unsettled(nats) == 1
+        await nats.jetstream.delete_stream(DEAD_LETTER_STREAM.name)
+        await gone()
+    (letter,) = await letters(nats)
+    assert letter.headers["x-dead-letter-reason"] == "permanent"
+    assert letter.headers["x-dead-letter-error"] == "No."
+    assert calls == [1, 2]
+
+
+async def test_attempts_are_counted_across_restarts(nats, receiving, until, gone):
+    """Each process goes on counting where the one before it stopped; handing back costs none."""
+    attempts, entered = [], asyncio.Event()
+
+    @handles(OrderPlaced, durable="billing", retry=Backoff(0.01, attempts=3))
+    async def hang(event: OrderPlaced) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    @handles(OrderPlaced, durable="billing", retry=Backoff(0.01, attempts=3))
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise RuntimeError("no")
+
+    impatient = ConsumerPolicy(stop_timeout=timedelta(milliseconds=1))
+    await Publisher(nats, "orders").publish(OrderPlaced(number=1))
+    for _ in range(5):
+        entered.clear()
+        async with receiving(hang, policy=impatient):
+            await entered.wait()
+    for attempt in (1, 2):
+        async with receiving(bill):
+            await until(lambda attempt=attempt: attempt in attempts)
+    async with receiving(bill):
+        await gone()
+    assert attempts == [1, 2, 3]
+    assert len(await letters(nats)) == 1
