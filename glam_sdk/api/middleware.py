@@ -5,7 +5,6 @@ Flow: step 1, around everything else in the application, also around its error p
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, T
 
 from glam_sdk import context as ids
 from glam_sdk._internal.guard import guarded
+from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
 from glam_sdk.api.attributes import known_method, known_scheme, request_attributes, span_method
 from glam_sdk.api.exchange import SCOPE_KEY, Exchange
@@ -215,8 +215,8 @@ def _unsampled_span(context: Context) -> Span:
     parent = trace.get_current_span(context).get_span_context()
     return NonRecordingSpan(
         SpanContext(
-            trace_id=parent.trace_id or secrets.randbits(128) or 1,
-            span_id=secrets.randbits(64) or 1,
+            trace_id=parent.trace_id or random_bits(128),
+            span_id=random_bits(64),
             is_remote=False,
             trace_flags=_NOT_SAMPLED,
         )
