@@ -1,0 +1,1 @@
+"""Serve the same work with the telemetry of each peer."""

@@ -1,0 +1,77 @@
+"""Name the applications that are compared, and the requests they get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+ENDPOINTS: Final = {"ping": "/ping", "items": "/items/*", "db": "/db/*"}
+"""Path of each endpoint; ``*`` runs through the ids 1 to 1000."""
+
+_STABLE: Final = {"OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Say how one application is started.
+
+    Args:
+        name: What the tables call it.
+        module: The module of ``benchmarks.apps`` that has it.
+        note: What it does, in a few words.
+        environment: Added to what all peers get.
+        endpoints: The endpoints at which it differs from another peer.
+        by_default: Whether it runs when no peers are chosen.
+    """
+
+    name: str
+    module: str
+    note: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    endpoints: tuple[str, ...] = tuple(ENDPOINTS)
+    by_default: bool = True
+
+
+_ALL: Final = (
+    Peer("bare", "bare", "FastAPI, no telemetry, no log lines"),
+    Peer("stock", "stock", "OpenTelemetry's FastAPI instrumentation, defaults", _STABLE),
+    Peer(
+        "stock-lean",
+        "stock",
+        "the same without spans for send and receive",
+        {**_STABLE, "BENCH_EXCLUDE": "1"},
+        by_default=False,
+    ),
+    Peer("native", "native", "FastAPI's own telemetry, operation spans off"),
+    Peer(
+        "glam",
+        "glam",
+        "glam_sdk: traces, metrics, JSON lines, one of them the access log",
+        {"OTEL_LOGS_EXPORTER": "none"},
+    ),
+    Peer("glam-logs", "glam", "the same, each line exported by OTLP as well"),
+    Peer(
+        "glam-uow",
+        "glam",
+        "glam, reading in a read-only unit of work",
+        {"OTEL_LOGS_EXPORTER": "none", "BENCH_UNIT_OF_WORK": "1"},
+        ("db",),
+        by_default=False,
+    ),
+)
+PEERS: Final = {peer.name: peer for peer in _ALL}
+
+
+def choose(names: str) -> list[Peer]:
+    """Return the peers of a comma-separated list, ``bare`` always first; empty: the default ones.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    wanted = {word.strip() for word in names.split(",") if word.strip()}
+    if unknown := wanted - set(PEERS):
+        raise ValueError(f"No such peer: {', '.join(sorted(unknown))}. Known: {', '.join(PEERS)}.")
+    if not wanted:
+        return [peer for peer in _ALL if peer.by_default]
+    return [peer for peer in _ALL if peer.name in wanted or peer.name == "bare"]
