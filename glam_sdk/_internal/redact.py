@@ -38,6 +38,7 @@ _CREDENTIALS: Final = re.compile(
     r"""(?<=://)(?:[^/\s?\#"'<>]*@|[^/\s?\#"'<>@:]*:(?!\d+(?:[/?\#,\s"']|$))[^\s"'<>@]{1,256}@)"""
     r"""(?:[^\s"'<>,]{0,256}@)?"""
 )
+_HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
 _NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.\-]*://)")
 
 
@@ -93,9 +94,10 @@ def redact_url(url: str) -> str:
         return ",".join(redact_url(one) for one in several)
     try:
         parts = urlsplit(url)
-        # A password with a bare "/", "?" or "#" ends the authority early: then this is no port.
-        _ = parts.port if "," not in parts.netloc else None
     except ValueError:
+        return REDACTED
+    # A password with a bare "/", "?" or "#" ends the authority early: what seems a port is none.
+    if not all(map(_HOST.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
         return REDACTED
     if "@" in parts.netloc:
         # A second "@" may be part of the path, or the end of a password with an "@" in it.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
+import time as clock
 import traceback
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -33,8 +36,14 @@ def iso_timestamp(created: float | None = None) -> str:
     Args:
         created: Seconds since the Unix epoch; now by default.
     """
-    moment = datetime.now(UTC) if created is None else datetime.fromtimestamp(created, UTC)
-    return moment.isoformat(timespec="microseconds")
+    moment = clock.time() if created is None else created
+    seconds = math.floor(moment)
+    return f"{_whole_second(seconds)}.{int((moment - seconds) * 1e6):06d}+00:00"
+
+
+@lru_cache(maxsize=16)
+def _whole_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def plain(value: Any, key: str = "") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import weakref
@@ -15,18 +14,16 @@ from opentelemetry import metrics
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from glam_sdk.config import Settings, load_settings
-from glam_sdk.telemetry import log_file, log_levels, logs, stdlib_logging
+from glam_sdk.config import Settings
+from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry import log_levels, logs, stdlib_logging
 from glam_sdk.telemetry.log_chain import OWN_LOGGER
 from glam_sdk.telemetry.log_file import RotatingFile
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import RepeatLimiter
 from glam_sdk.telemetry.metrics import get_meter
 
-GLAM_LOG_DROPPED_LINES: Final = "glam.log.dropped_lines"
 _UNKNOWN: Final = "unknown_service"  # until init names it
-REPEAT_LIMIT: Final = 5
-REPEAT_WINDOW_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -58,7 +55,7 @@ def configure_logging(
         provider: Where OTLP log records go, or None.
     """
     chain = logs.pipeline()
-    chain.repeats = RepeatLimiter(REPEAT_LIMIT, REPEAT_WINDOW_S)
+    chain.repeats = RepeatLimiter(settings.log.repeat_limit, settings.log.repeat_window_s)
     logs.configure(
         service=service or settings.service.name,
         environment=settings.service.environment,
@@ -69,17 +66,6 @@ def configure_logging(
     stdlib_logging.adopt()
     log_levels.apply_levels(settings.log.level, settings.log.levels)
     _count_losses()
-
-
-def create_logger(service: str) -> logging.Logger:
-    """Return the standard library's logger of a service, ready to use without ``init``.
-
-    What is passed as ``extra`` becomes fields of the line. Where nothing has set up the logs yet,
-    the service's settings do.
-    """
-    if not logs.pipeline().service:
-        configure_logging(load_settings(service))
-    return logging.getLogger(service)
 
 
 def flush(timeout_s: float) -> bool:
@@ -119,13 +105,22 @@ def close_file() -> None:
     _outputs.file = _outputs.opened = None
 
 
+def _file_path(settings: Settings) -> Path | None:
+    name, mode = settings.service.name, settings.log.file_mode
+    if mode == "off":
+        return None
+    wanted = mode == "on" or settings.service.environment == "prod"
+    usual = Path("logs") / f"{name}.log" if wanted and name != _UNKNOWN else None
+    return settings.log.file or usual
+
+
 def _open_file(settings: Settings) -> LineWriter | None:
-    path, name = settings.log.file, settings.service.name
-    if path is None and settings.service.environment == "prod" and name != _UNKNOWN:
-        path = Path("logs") / f"{name}.log"
+    path = _file_path(settings)
     if path is None:
         return None
-    file = RotatingFile(path, max_bytes=log_file.MAX_BYTES, backups=log_file.BACKUPS)
+    file = RotatingFile(
+        path, max_bytes=settings.log.file_max_bytes, backups=settings.log.file_backups
+    )
     try:
         file.open()
     except OSError as exc:
@@ -157,7 +152,7 @@ def _count_losses() -> None:
         return
     _outputs.counted_by = weakref.ref(provider)
     get_meter("glam_sdk.telemetry").create_observable_counter(
-        GLAM_LOG_DROPPED_LINES,
+        conv.GLAM_LOG_DROPPED_LINES,
         callbacks=[_losses],
         unit="{line}",
         description="Log lines that were not written: lost by an output, or held back as repeats.",
@@ -166,10 +161,10 @@ def _count_losses() -> None:
 
 def _losses(_: CallbackOptions) -> Iterable[Observation]:
     for writer in _outputs.all():
-        yield Observation(writer.lost_total, {"reason": f"{writer.name}_lost"})
+        yield Observation(writer.lost_total, {conv.GLAM_REASON: f"{writer.name}_lost"})
     repeats = logs.pipeline().repeats
     if repeats is not None:
-        yield Observation(repeats.held_total, {"reason": "repeated"})
+        yield Observation(repeats.held_total, {conv.GLAM_REASON: "repeated"})
 
 
 def _is_console(settings: Settings) -> bool:

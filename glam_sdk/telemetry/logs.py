@@ -24,6 +24,7 @@ __all__ = [
     "LogPipeline",
     "clear_request_context",
     "configure",
+    "create_logger",
     "get_logger",
     "levels",
     "pipeline",
@@ -115,6 +116,20 @@ def get_logger(name: str | None = None, /, **fields: Any) -> BoundLogger:
         **fields: Bound to every line.
     """
     return BoundLogger(_Output(name or "root"), _processors, fields)
+
+
+def create_logger(service: str) -> logging.Logger:
+    """Return the standard library's logger of a service, ready to use without ``init``.
+
+    What is passed as ``extra`` becomes fields of the line. Where nothing has set up the logs yet,
+    the service's settings do.
+    """
+    if not _pipeline.service:
+        from glam_sdk.config import load_settings
+        from glam_sdk.telemetry.log_setup import configure_logging
+
+        configure_logging(load_settings(service))
+    return logging.getLogger(service)
 
 
 def configure(

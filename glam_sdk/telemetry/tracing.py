@@ -31,14 +31,12 @@ def get_tracer(scope: str) -> Tracer:
 
 
 def error_type(exc: BaseException) -> str:
-    """Return ``error.type``: our error's code, ``CancelledError``, else the class's full name."""
+    """Return ``error.type`` for an exception: our error's code, else the class's full name."""
     if isinstance(exc, GlamBaseError):
-        return exc.code
+        return type(exc).code  # an instance may have any; this becomes a metric label
     cls = type(exc)
     name = cls.__qualname__
-    if cls.__module__ == "builtins" or not isinstance(exc, Exception):
-        return name
-    return f"{cls.__module__}.{name}"
+    return name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}"
 
 
 def record_error(span: Span, exc: BaseException) -> None:
@@ -79,7 +77,7 @@ def span(
     """Run a block under a new current span and end it however the block ends.
 
     An exception marks the span as failed, is recorded on the innermost of such spans, and is raised
-    again; a cancellation marks it with ``error.type`` ``CancelledError``, without the event.
+    again; a cancellation marks it as failed too, without the event.
 
     Args:
         tracer: From :func:`get_tracer`.

@@ -115,7 +115,7 @@ def test_what_is_held_back_is_counted_in_a_metric(limited):
     """The scrape shows that lines are missing."""
     for _ in range(5):
         fail(get_logger("x"))
-    assert 'glam_log_dropped_lines_total{reason="repeated"} 2' in limited.scrape()
+    assert 'glam_log_dropped_lines_total{glam_reason="repeated"} 2' in limited.scrape()
 
 
 def test_the_limit_can_be_switched_off(clock):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from glam_sdk.telemetry.log_setup import create_logger
+from glam_sdk.telemetry.logs import create_logger
 from tests.unit.telemetry.conftest import decode
 
 
@@ -26,7 +26,7 @@ def run(code: str, directory, **environment: str):
 def test_a_logger_can_be_created_without_init(tmp_path):
     """The settings of the service decide: level, environment, and the file in production."""
     code = (
-        "from glam_sdk.telemetry.log_setup import create_logger\n"
+        "from glam_sdk.telemetry.logs import create_logger\n"
         "log = create_logger('orders')\n"
         "log.info('hidden'); log.warning('placed', extra={'order_id': 7, 'user_id': 'u1'})\n"
     )

@@ -119,7 +119,7 @@ async def test_a_cancellation_fails_the_span_without_an_event(telemetry):
     with pytest.raises(asyncio.CancelledError):
         await task
     recorded = telemetry.span("cancelled")
-    assert recorded.attributes == {"error.type": "CancelledError"}
+    assert recorded.attributes == {"error.type": "asyncio.exceptions.CancelledError"}
     assert (recorded.status.status_code, events(recorded)) == (StatusCode.ERROR, [])
 
 
