@@ -18,6 +18,8 @@ from glam_sdk.telemetry.metric_names import Declaration, WorkerRule, declare, re
 Attributes = Mapping[str, Any]
 Record = Callable[[float], None]
 _SCOPE: Final = "glam_sdk.user"
+_GROWING: Final = frozenset({"counter", "histogram"})
+_MAX_KNOWN: Final = 2000
 _I = TypeVar("_I", bound="Instrument")
 
 
@@ -41,6 +43,8 @@ class Instrument:
         self._buckets = buckets
         self._provider: Any = None
         self._target: Any = None
+        self._known: dict[Any, Record] = {}
+        self._known_for: Any = None
         self._problem = declare(Declaration(name, self.kind, unit, workers))
 
     def __repr__(self) -> str:
@@ -65,13 +69,35 @@ class Instrument:
     def _measure(self, value: float, attributes: Attributes | None, labels: Attributes) -> None:
         if attributes:
             labels = {**attributes, **labels} if labels else attributes
-        with guarded(f"metrics.{self.name}"):
-            if self._is_sound(value):
-                getattr(self._current(), self._call())(value, labels)
+        try:
+            if self._problem is not None or (value < 0 and self.kind in _GROWING):
+                self._is_sound(value)
+            else:
+                self._series(labels)(value)
+        except Exception:  # the guard decides, and costs nothing when all is well
+            with guarded(f"metrics.{self.name}"):
+                raise
+
+    def _series(self, labels: Attributes) -> Record:
+        """Return what measures on one series, looked up by its labels as they were given."""
+        provider = metrics.get_meter_provider()
+        if provider is not self._known_for:
+            self._known, self._known_for = {}, provider
+        try:
+            # True, 1 and 1.0 are equal to Python, and three series to OpenTelemetry.
+            key = (tuple(labels.items()), tuple(map(type, labels.values())))
+            found = self._known.get(key)
+        except TypeError:  # a list among the values
+            return self._recorder(labels)
+        if found is None:
+            found = self._recorder(dict(labels))
+            if len(self._known) < _MAX_KNOWN:
+                self._known[key] = found
+        return found
 
     def _is_sound(self, value: float) -> bool:
         problem = self._problem
-        if problem is None and value < 0 and self.kind in {"counter", "histogram"}:
+        if problem is None and value < 0 and self.kind in _GROWING:
             problem = f"{value!r} was given to the {self.kind} {self.name!r}, which cannot fall."
         if problem is None:
             return True

@@ -88,6 +88,7 @@ def _plainly(instrument: Any, value: float, attributes: Mapping[str, Any]) -> No
 def _aggregation(storages: Any, instrument: Any, attributes: Mapping[str, Any]) -> Any:
     """Return the one aggregation of a series; None where a view or a second reader splits it."""
     from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+    from opentelemetry.sdk.metrics._internal.measurement import Measurement
 
     if len(storages) != 1 or not instrument._is_enabled():  # noqa: SLF001
         return None
@@ -98,6 +99,7 @@ def _aggregation(storages: Any, instrument: Any, attributes: Mapping[str, Any]) 
     match = matches[0]
     if match._view._attribute_keys is not None or match._reset_on_collect:  # noqa: SLF001
         return None
+    # As the SDK does with each measurement: what is no attribute value is left out or made one.
+    clean: Any = Measurement(0, 0, instrument, get_current(), dict(attributes)).attributes
     with match._lock:  # noqa: SLF001
-        key = _hash_attributes(dict(attributes))
-        return match._get_or_create_aggregation(key, dict(attributes))  # noqa: SLF001
+        return match._get_or_create_aggregation(_hash_attributes(clean), dict(clean))  # noqa: SLF001

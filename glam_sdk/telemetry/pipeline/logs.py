@@ -23,5 +23,6 @@ def build_logger_provider(
         resource=resource, shutdown_on_exit=False, meter_provider=meter_provider
     )
     for exporter in exporters:
-        provider.add_log_record_processor(BatchLogRecordProcessor(watch.over("logs", exporter)))
+        processor = BatchLogRecordProcessor(watch.over("logs", exporter))
+        provider.add_log_record_processor(watch.over_queue("logs", processor))
     return provider

@@ -14,10 +14,19 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import _Gauge as Gauge
 from opentelemetry.sdk.metrics.export import (
     Metric,
     MetricExporter,
@@ -30,9 +39,19 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
 from glam_sdk.telemetry.pipeline.exemplars import ExemplarMemory
+from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.registry import bridge, collect_registry
 
 _log = logging.getLogger("glam_sdk.telemetry")
+_INSTRUMENTS: Final = (
+    Counter,
+    UpDownCounter,
+    Histogram,
+    Gauge,
+    ObservableCounter,
+    ObservableUpDownCounter,
+    ObservableGauge,
+)
 
 
 class ScrapeAndPushReader(MetricReader):
@@ -43,6 +62,8 @@ class ScrapeAndPushReader(MetricReader):
         interval_s: Seconds between two pushes.
         resource: Where nothing but ``prometheus_client`` measures, its metrics are pushed as of
             this resource.
+        series_limit: Series that one metric may have.
+        label_length: Characters that are kept of a label's value.
     """
 
     def __init__(
@@ -51,9 +72,16 @@ class ScrapeAndPushReader(MetricReader):
         *,
         interval_s: float,
         resource: Resource | None = None,
+        series_limit: int = 2000,
+        label_length: int = 256,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            # OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION is the exporter's to read.
+            preferred_aggregation=getattr(exporter, "_preferred_aggregation", None),
+            cardinality_limits=dict.fromkeys(_INSTRUMENTS, series_limit),
+        )
         self._resource = resource
+        self.limits = Limits(series=series_limit, label_length=label_length)
         self._exporter = exporter
         self._interval_s = interval_s
         self._exemplars = ExemplarMemory()
@@ -91,7 +119,7 @@ class ScrapeAndPushReader(MetricReader):
         self.collect()
         data: MetricsData | None = self._collected  # filled by _receive_metrics
         self._collected = None
-        return data if data is not None else MetricsData(resource_metrics=[])
+        return self.limits.apply(data) if data is not None else MetricsData(resource_metrics=[])
 
     def _receive_metrics(
         self,

@@ -1,4 +1,4 @@
-"""Render metrics for Prometheus: text 0.0.4 and 1.0.0, or OpenMetrics 1.0 with exemplars.
+"""Render metrics for Prometheus: text 0.0.4 and 1.0.0, OpenMetrics 1.0, or protobuf.
 
 Names follow the OpenTelemetry specification "Prometheus and OpenMetrics Compatibility": dots become
 underscores, the unit and ``_total`` are appended; scopes are no labels. What is registered with
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from glam_sdk.telemetry.pipeline import prometheus_names as names
+from glam_sdk.telemetry.pipeline import prometheus_protobuf as protobuf
 from glam_sdk.telemetry.pipeline.metrics import iterate_metrics
 from glam_sdk.telemetry.pipeline.prometheus_accept import (
     OPENMETRICS,
@@ -57,6 +58,8 @@ class Renderer:
         """
         families = Families(utf8=form.utf8, warned=self.warned, labels=self.labels)
         families.add_all(iterate_metrics(data) if data else ())
+        if form.protobuf:
+            return protobuf.render(families, registry, target)
         writer = SampleWriter(form)
         parts = [_family(writer, name, family) for name, family in families.by_name.items()]
         parts.append(_target_info(target, form))

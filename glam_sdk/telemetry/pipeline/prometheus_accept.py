@@ -21,6 +21,8 @@ class Format:
     """OpenMetrics 1.0: exemplars, ``# UNIT``, ``# EOF``."""
     utf8: bool = False
     """Names keep their dots and are quoted."""
+    protobuf: bool = False
+    """Length-delimited messages: the one format with native histograms."""
 
 
 TEXT: Final = Format("text/plain; version=0.0.4; charset=utf-8")
@@ -30,6 +32,10 @@ TEXT_UTF8: Final = Format(
 )
 OPENMETRICS: Final = Format(
     "application/openmetrics-text; version=1.0.0; charset=utf-8", openmetrics=True
+)
+PROTOBUF: Final = Format(
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+    protobuf=True,
 )
 
 
@@ -55,6 +61,9 @@ def _format(kind: str, parameters: dict[str, str]) -> Format | None:
     version = parameters.get("version", "")
     if kind == "application/openmetrics-text":
         return OPENMETRICS if version in {"", "0.0.1", "1.0.0"} else None
+    if kind == "application/vnd.google.protobuf":
+        is_ours = parameters.get("proto") == "io.prometheus.client.metricfamily"
+        return PROTOBUF if is_ours and parameters.get("encoding") == "delimited" else None
     if kind in {"text/plain", "text/*", "*/*"}:
         if version.startswith("1."):
             return TEXT_UTF8 if parameters.get("escaping") == "allow-utf-8" else TEXT_1_0

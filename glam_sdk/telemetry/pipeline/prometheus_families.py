@@ -94,7 +94,7 @@ class Families:
             # promtool asks for a help text of every metric.
             text = metric.description or f"Metric {metric.name}."
             family = self.by_name[name] = Family(kind, text, unit, is_additive)
-        elif family.kind != kind:
+        elif (family.kind, family.is_additive) != (kind, is_additive):
             self._warned.once(
                 "metrics.name_collision", metric.name, kept_type=family.kind, dropped_type=kind
             )

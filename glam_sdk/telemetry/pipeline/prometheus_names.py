@@ -85,13 +85,19 @@ def is_legacy(name: str) -> bool:
     return _LEGACY.fullmatch(name) is not None
 
 
-def labels(attributes: Mapping[str, Any], *, utf8: bool = False) -> str:
-    """Render attributes as ``a="1",b="x"``, sorted; keys that become equal share one label."""
+def label_pairs(attributes: Mapping[str, Any], *, utf8: bool = False) -> dict[str, str]:
+    """Return label names and values, sorted by key; keys that become equal share one label."""
     merged: dict[str, str] = {}
     for key in sorted(attributes):
         name, value = _free_name(key) if utf8 else label_name(key), _text(attributes[key])
         merged[name] = f"{merged[name]};{value}" if name in merged else value
-    return ",".join(f'{_quoted(name)}="{escape(value)}"' for name, value in merged.items())
+    return merged
+
+
+def labels(attributes: Mapping[str, Any], *, utf8: bool = False) -> str:
+    """Render attributes as ``a="1",b="x"``."""
+    pairs = label_pairs(attributes, utf8=utf8)
+    return ",".join(f'{_quoted(name)}="{escape(value)}"' for name, value in pairs.items())
 
 
 def _free_name(key: str) -> str:

@@ -93,8 +93,8 @@ def histogram_samples(
     if isinstance(point, HistogramDataPoint):
         bounds, counts = tuple(point.explicit_bounds), point.bucket_counts
     else:
-        bounds, counts = _classic_buckets(point)
-    newest = _newest_by_bucket(bounds, point.exemplars) if point.exemplars else {}
+        bounds, counts = classic_buckets(point)
+    newest = newest_by_bucket(bounds, point.exemplars) if point.exemplars else {}
     lines, total = [], 0
     bucket, prefix = f"{name}_bucket", f"{labels}," if labels else ""
     for index, bound in enumerate(_bounds_text(bounds)):
@@ -116,9 +116,8 @@ def _newest(exemplars: Iterable[Exemplar]) -> Exemplar:
     return max(exemplars, key=lambda exemplar: exemplar.time_unix_nano)
 
 
-def _newest_by_bucket(
-    bounds: Sequence[float], exemplars: Sequence[Exemplar]
-) -> dict[int, Exemplar]:
+def newest_by_bucket(bounds: Sequence[float], exemplars: Sequence[Exemplar]) -> dict[int, Exemplar]:
+    """Return the newest exemplar of each bucket by its index."""
     newest: dict[int, Exemplar] = {}
     for exemplar in exemplars:
         index = bisect_left(bounds, exemplar.value)
@@ -127,7 +126,7 @@ def _newest_by_bucket(
     return newest
 
 
-def _classic_buckets(point: ExponentialHistogramDataPoint) -> tuple[tuple[float, ...], list[int]]:
+def classic_buckets(point: ExponentialHistogramDataPoint) -> tuple[tuple[float, ...], list[int]]:
     """Return upper bounds and counts; the bucket i of scale s ends at ``2 ** ((i + 1) / 2**s)``.
 
     The bounds of a coarse scale are also bounds of each finer one: they stay where they are when

@@ -16,9 +16,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from glam_sdk.config import Settings
 from glam_sdk.lifecycle import Check
 from glam_sdk.telemetry import log_setup, logs, stdlib_logging
+from glam_sdk.telemetry.pipeline.event_loop import LoopWatch
 from glam_sdk.telemetry.pipeline.exporters import metric_exporter
 from glam_sdk.telemetry.pipeline.logs import build_logger_provider
 from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader, build_meter_provider
+from glam_sdk.telemetry.pipeline.own_metrics import observe_all
 from glam_sdk.telemetry.pipeline.resource import build_resource
 from glam_sdk.telemetry.pipeline.scrape import Scraper
 from glam_sdk.telemetry.pipeline.shutdown import run_within
@@ -39,6 +41,8 @@ class Pipeline:
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
     watch: ExportWatch = field(default_factory=ExportWatch)
+    loop_watch: LoopWatch | None = None
+    """Measures how late the event loop is, between the service's start and stop."""
     _scraper: Scraper | None = None
     _stopped: bool = False
 
@@ -82,12 +86,7 @@ class Pipeline:
         """Look whether exports succeed; a dead collector degrades a service, it never stops it."""
         failing = self.watch.failing()
         detail = f"Exports of {', '.join(failing)} fail." if failing else ""
-        counts = {
-            f"{signal}_{what}": getattr(record, what)
-            for signal, record in self.watch.records.items()
-            for what in ("succeeded", "failed")
-        }
-        return Check(healthy=not failing, detail=detail, critical=False, data=counts)
+        return Check(healthy=not failing, detail=detail, critical=False, data=self.watch.details())
 
     def take_over(self, settings: Settings) -> None:
         """Log by these settings from now on; providers and resource stay as they were built."""
@@ -143,6 +142,7 @@ def configure(settings: Settings) -> Pipeline:
         importlib.import_module("opentelemetry.propagate")
         _build_providers(pipeline)
         logs.pipeline().provider = pipeline.logger_provider
+    pipeline._scraping()  # noqa: SLF001 - from now on a fork begins anew
     return pipeline
 
 
@@ -152,7 +152,11 @@ def _build_providers(pipeline: Pipeline) -> None:
     if exporter is not None:
         exporter = pipeline.watch.over("metrics", exporter)
     reader = ScrapeAndPushReader(
-        exporter, interval_s=settings.telemetry.metric_export_interval_s, resource=resource
+        exporter,
+        interval_s=settings.telemetry.metric_export_interval_s,
+        resource=resource,
+        series_limit=settings.telemetry.metric_series_limit,
+        label_length=settings.telemetry.metric_label_length,
     )
     pipeline.reader = reader
     current_meters = metrics.get_meter_provider()
@@ -162,6 +166,8 @@ def _build_providers(pipeline: Pipeline) -> None:
     else:
         meters = pipeline.meter_provider = build_meter_provider(reader, resource)
         metrics.set_meter_provider(meters)
+    runtime = settings.telemetry.runtime_metrics
+    pipeline.loop_watch = observe_all(meters, reader, pipeline.watch, runtime=runtime)
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         pipeline.tracer_provider = build_tracer_provider(settings, resource, meters, pipeline.watch)
         trace.set_tracer_provider(pipeline.tracer_provider)

@@ -27,5 +27,6 @@ def build_tracer_provider(
         if isinstance(exporter, ConsoleSpanExporter):
             provider.add_span_processor(SimpleSpanProcessor(exporter))
         else:
-            provider.add_span_processor(BatchSpanProcessor(watch.over("traces", exporter)))
+            processor = BatchSpanProcessor(watch.over("traces", exporter))
+            provider.add_span_processor(watch.over_queue("traces", processor))
     return provider

@@ -1,4 +1,4 @@
-"""Know whether exports succeed: the last outcome of each signal, for the health report."""
+"""Know what happens to telemetry on its way out: exports, queues, and what was dropped."""
 
 from __future__ import annotations
 
@@ -10,65 +10,147 @@ from typing import Any, Final
 _FAILING_AFTER: Final = 2
 """Failures in a row until a signal counts as failing; one may be a collector's restart."""
 
+Observer = Callable[[str, float, str | None], None]
+"""Takes the signal, the seconds of one export and the error's type."""
+
 
 @dataclass(slots=True)
 class ExportRecord:
-    """Count the exports of one signal."""
+    """Count the exports of one signal, and the spans, records or points in them."""
 
     succeeded: int = 0
     failed: int = 0
     failures_in_a_row: int = 0
     last_success: float | None = None
     """Seconds of ``time.time()``."""
+    items_exported: int = 0
+    items_failed: dict[str, int] = field(default_factory=dict)
+    """By the type of the error."""
 
     @property
     def is_failing(self) -> bool:
         """Whether the last exports all failed."""
         return self.failures_in_a_row >= _FAILING_AFTER
 
-    def note(self, *, success: bool) -> None:
+    def note(self, *, success: bool, items: int = 0, error: str = "export_failed") -> None:
         """Take down one export."""
         if success:
             self.succeeded += 1
             self.failures_in_a_row = 0
             self.last_success = time.time()
+            self.items_exported += items
         else:
             self.failed += 1
             self.failures_in_a_row += 1
+            self.items_failed[error] = self.items_failed.get(error, 0) + items
+
+
+@dataclass(slots=True)
+class QueueRecord:
+    """Count what one batching processor has taken in; the SDK calls it for each batch and drop."""
+
+    capacity: int = 0
+    processed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    """By the reason: ``queue_full`` or ``already_shutdown``."""
+    size: Callable[[], int] = field(default=lambda: 0)
+
+    def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
+        """Take over how long the queue is."""
+        self.size = get_queue_size
+
+    def drop_items(self, count: int, error_type: str = "queue_full") -> None:
+        """Count what was dropped."""
+        self.dropped[error_type] = self.dropped.get(error_type, 0) + count
+
+    def finish_items(self, count: int) -> None:
+        """Count what was handed to the exporter."""
+        self.processed += count
 
 
 @dataclass(slots=True)
 class ExportWatch:
-    """Watch the exporters of all signals."""
+    """Watch the exporters and queues of all signals."""
 
     records: dict[str, ExportRecord] = field(default_factory=dict)
+    queues: dict[str, list[QueueRecord]] = field(default_factory=dict)
+    observer: Observer | None = None
 
     def over(self, signal: str, exporter: Any) -> Any:
         """Return the exporter, its ``export`` watched; everything else is its own."""
-        return _Watched(exporter, self.records.setdefault(signal, ExportRecord()))
+        return _Watched(self, signal, exporter, self.records.setdefault(signal, ExportRecord()))
+
+    def over_queue(self, signal: str, processor: Any) -> Any:
+        """Return the batching processor, its queue watched where the SDK lets us."""
+        batch = getattr(processor, "_batch_processor", None)
+        queue = getattr(batch, "_queue", None)
+        if batch is not None and queue is not None:
+            record = QueueRecord(capacity=getattr(batch, "_max_queue_size", 0))
+            record.register_queue_size(lambda: len(batch._queue))  # noqa: SLF001 - no public way
+            batch._metrics = record  # noqa: SLF001
+            self.queues.setdefault(signal, []).append(record)
+        return processor
 
     def failing(self) -> list[str]:
         """Return the signals whose last exports failed."""
         return [signal for signal, record in self.records.items() if record.is_failing]
 
+    def details(self) -> dict[str, str | int | float | bool]:
+        """Return what the health report shows."""
+        found: dict[str, str | int | float | bool] = {}
+        for signal, record in self.records.items():
+            found[f"{signal}_succeeded"] = record.succeeded
+            found[f"{signal}_failed"] = record.failed
+        for signal, queues in self.queues.items():
+            found[f"{signal}_queued"] = sum(queue.size() for queue in queues)
+            found[f"{signal}_dropped"] = sum(sum(queue.dropped.values()) for queue in queues)
+        return found
+
 
 class _Watched:
     """Stand in for an exporter and note how each export ends."""
 
-    def __init__(self, inner: Any, record: ExportRecord) -> None:
+    def __init__(self, watch: ExportWatch, signal: str, inner: Any, record: ExportRecord) -> None:
+        self._watch = watch
+        self._signal = signal
         self._inner = inner
         self._record = record
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
-        succeeded = False
+        error: str | None = "export_failed"
+        started = time.perf_counter()
         try:
             result = self._inner.export(*args, **kwargs)
             # The three signals each have an enum of their own with this member.
-            succeeded = getattr(result, "name", "") == "SUCCESS"
+            if getattr(result, "name", "") == "SUCCESS":
+                error = None
+        except Exception as exc:
+            error = type(exc).__qualname__
+            raise
         finally:
-            self._record.note(success=succeeded)
+            items = _count(args[0]) if args else 0
+            if error is None:
+                self._record.note(success=True, items=items)
+            else:
+                self._record.note(success=False, items=items, error=error)
+            observer = self._watch.observer
+            if observer is not None:
+                observer(self._signal, time.perf_counter() - started, error)
         return result
 
     def __getattr__(self, name: str) -> Any:
         attribute: Callable[..., Any] = getattr(self._inner, name)
         return attribute
+
+
+def _count(batch: Any) -> int:
+    """Return how many spans, log records or data points an export has."""
+    resources = getattr(batch, "resource_metrics", None)
+    if resources is None:
+        return len(batch) if hasattr(batch, "__len__") else 0
+    return sum(
+        len(metric.data.data_points)
+        for resource in resources
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )

@@ -218,6 +218,7 @@ class WorkerGroup:
         with self._address(self.slot) as address:
             listener.bind(address)
         listener.listen(64)
+        listener.settimeout(_ANSWER_S)
         return listener
 
     def _serve(self) -> None:
@@ -225,9 +226,11 @@ class WorkerGroup:
         due = time.monotonic() + _CHECKPOINT_S
         if listener is None:
             return
+        waiting = select.poll()  # select() knows no descriptor above 1023
+        waiting.register(listener, select.POLLIN)
+        waiting.register(wake, select.POLLIN)
         while not self._stopping:
-            watched: list[socket.socket | int] = [listener, wake]
-            ready = select.select(watched, (), (), max(0, due - time.monotonic()))[0]
+            ready = {fd for fd, _ in waiting.poll(max(0.0, due - time.monotonic()) * 1000)}
             if wake in ready:
                 return
             try:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint, Sum
 from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.samples import Sample
 
+from glam_sdk.telemetry.catalogue import all_metrics
 from glam_sdk.telemetry.metric_names import WorkerRule, worker_rules
 from glam_sdk.telemetry.pipeline import merging
 from glam_sdk.telemetry.pipeline.snapshot import (
@@ -66,7 +67,7 @@ class _Merged:
 
 def total(sources: Sequence[Source]) -> Snapshot:
     """Return the sum over all workers, live and ended."""
-    rules = worker_rules()
+    rules = {name: spec.workers for name, spec in all_metrics().items()} | worker_rules()
     merged: dict[tuple[str, str, str, str], _Merged] = {}
     for source in sources:
         for scoped in source.snapshot.metrics:

@@ -27,6 +27,9 @@ def group_directory(service: str, explicit: Path | None) -> Path | None:
     Args:
         service: Name of the service; two services under one parent are two groups.
         explicit: The setting.
+
+    Raises:
+        OSError: The place for it cannot be used.
     """
     if sys.platform == "win32":  # neither of the servers has several workers there
         return None
@@ -38,7 +41,7 @@ def group_directory(service: str, explicit: Path | None) -> Path | None:
     base = Path(tempfile.gettempdir()) / f"glam-metrics-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     if base.is_symlink() or base.stat().st_uid != os.getuid():
-        return None  # somebody else made it: better no sum than a foreign one
+        raise PermissionError(f"{base} belongs to somebody else: its sums could be anything.")
     _remove_orphans(base)
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in service)
     return base / f"{leader}-{_started(leader)}-{safe}"

@@ -17,6 +17,9 @@ active = up_down_counter("jobs.active", unit="{job}", description="Jobs under wa
 highest = gauge("job.highest", description="Highest number.", workers="max")
 mine = gauge("job.mine", description="Number of a worker.", workers="worker")
 own = prometheus_client.Counter("own_jobs", "Jobs, counted the old way.")
+own_sizes = prometheus_client.Histogram("own_sizes", "Sizes.", buckets=[10, 100])
+own_parts = prometheus_client.Summary("own_parts", "Parts.")
+own_level = prometheus_client.Gauge("own_level", "Level.", multiprocess_mode="max")
 
 # Counted before a server that preloads forks: this must not count once for each worker.
 jobs.add(1000, {"when": "import"})
@@ -28,6 +31,9 @@ async def job(number: int) -> dict[str, int]:
     """Count a job in every way."""
     jobs.add(1)
     own.inc()
+    own_sizes.observe(number)
+    own_parts.observe(1)
+    own_level.set(number)
     took.record(number / 1000)
     active.add(1)
     highest.set(number)

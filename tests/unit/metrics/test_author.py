@@ -161,3 +161,16 @@ def test_values_that_are_no_numbers_are_left_out(telemetry) -> None:
     total.add(float("inf"))
     total.add(2)
     assert "author_finite_total 2\n" in telemetry.scrape()
+
+
+def test_labels_of_every_type_are_series_of_their_own(telemetry) -> None:
+    """True, 1 and "1" differ, order does not matter, and a list is a value too."""
+    seen = counter("author.types")
+    for value in (True, 1, "one", [1, 2], (3, 4)):
+        seen.add(1, value=value)
+    seen.add(1, {"a": "x", "b": "y"})
+    seen.add(1, {"b": "y", "a": "x"})
+    text = telemetry.scrape()
+    for value in ("true", "1", "one", "(1, 2)", "(3, 4)"):
+        assert f'author_types_total{{value="{value}"}} 1\n' in text
+    assert 'author_types_total{a="x",b="y"} 2\n' in text
