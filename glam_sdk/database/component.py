@@ -27,7 +27,7 @@ from glam_sdk.database.unit_of_work import (
     TransactionOptions,
     UnitOfWork,
 )
-from glam_sdk.errors import DatabaseError
+from glam_sdk.errors import ConfigurationError, DatabaseError
 from glam_sdk.lifecycle import Check
 from glam_sdk.telemetry.logs import get_logger
 
@@ -127,9 +127,13 @@ class Database:
     async def start(self) -> None:
         """Connect once, and create missing tables if the database was given ``metadata``.
 
+        A database that the settings switch off is left alone.
+
         Raises:
             DatabaseError: If the database does not answer; it says which setting to look at.
         """
+        if not self._settings.enabled:
+            return
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 await self._ping()
@@ -152,6 +156,8 @@ class Database:
 
     async def check(self) -> Check:
         """Ask the database for a sign of life."""
+        if not self._settings.enabled:
+            return Check(healthy=True, detail="switched off")
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 await self._ping()
@@ -180,7 +186,13 @@ class Database:
         return self._transactions.begin(read_only=options.read_only)
 
     def open_session(self, options: TransactionOptions) -> AsyncSession:
-        """Return a new session for a unit of work; it connects when first used."""
+        """Return a new session for a unit of work; it connects when first used.
+
+        Raises:
+            ConfigurationError: When the settings switch the database off.
+        """
+        if not self._settings.enabled:
+            raise ConfigurationError(f"The database is switched off. {self._advice(('enabled',))}")
         key = (options.read_only, options.isolation)
         make = self._sessions.get(key)
         if make is None:

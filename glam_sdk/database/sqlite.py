@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, exc
@@ -30,7 +31,8 @@ def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
         url: Of the database.
         pool_options: As the settings have them.
     """
-    options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT_S}, **pool_options}
+    connect_args = {"timeout": _BUSY_TIMEOUT_S, "async_creator_fn": _connect}
+    options: dict[str, Any] = {"connect_args": connect_args, **pool_options}
     options["pool_pre_ping"] = False  # the connection is a file handle; it does not go stale
     if is_in_memory(url):
         # The database lives in one connection: units of work take turns on it.
@@ -41,6 +43,20 @@ def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
 def is_in_memory(url: URL) -> bool:
     """Tell whether the database vanishes with its connection."""
     return url.database in (None, "", ":memory:")
+
+
+async def _connect(*where: Any, **how: Any) -> aiosqlite.Connection:
+    import aiosqlite
+
+    connection = aiosqlite.connect(*where, **how)
+    thread: Thread = connection._thread  # noqa: SLF001 - as SQLAlchemy does
+    thread.daemon = True
+    try:
+        return await connection
+    except Exception:
+        # It reports its end to the event loop, which may be closed if nobody waits for it.
+        await asyncio.to_thread(thread.join, _BUSY_TIMEOUT_S)
+        raise
 
 
 async def _abandon(connection: aiosqlite.Connection) -> None:
@@ -63,7 +79,13 @@ def prepare(engine: Engine) -> None:
         cursor.close()
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+        sql: str = connection.get_execution_options().get(BEGIN, "BEGIN")
+        raw: Any = connection.connection.dbapi_connection
+        try:
+            # Not by a cursor of SQLAlchemy's: that is three trips to the connection's thread.
+            raw.run_async(lambda driver: driver.execute(sql))
+        except sqlite3.Error as error:
+            raise exc.OperationalError(sql, None, error) from error
 
     def give_up(connection: Any, _record: object, _error: object) -> None:
         # A cancelled statement would go on in its thread, and closing its connection leaves the

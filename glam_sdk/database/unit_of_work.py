@@ -216,12 +216,14 @@ class UnitOfWork:
         if self._options.read_only:
             if session.new or session.deleted or session.dirty:
                 raise read_only_error()
+            # Unlike a rollback, closing leaves entities as they were loaded.
+            await session.close()
             return
-        await session.flush()
         try:
             await session.commit()
         except exc.DBAPIError as failure:
-            if failure.connection_invalidated:
+            # What failed without a statement is the COMMIT itself.
+            if failure.connection_invalidated and failure.statement is None:
                 raise outcome_unknown(failure) from None  # the cause's text may hold a row
             raise
 

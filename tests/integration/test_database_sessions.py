@@ -14,7 +14,6 @@ from sqlalchemy import MetaData, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-import glam_sdk
 from glam_sdk.api import (
     DBSessionDep,
     UnitOfWorkDep,
@@ -26,6 +25,7 @@ from glam_sdk.api import (
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import DatabaseSessionManager
 from glam_sdk.errors import ConfigurationError
+from glam_sdk.testing import capture_telemetry
 
 
 class Model(DeclarativeBase):
@@ -103,40 +103,44 @@ async def test_the_set_manager_is_the_one_that_is_used(settings: DatabaseSetting
     await manager.close()
 
 
-async def test_all_dependencies_of_a_request_share_one_transaction(
-    tmp_path: Path, telemetry_off: None
-) -> None:
+async def test_all_dependencies_of_a_request_share_one_transaction(tmp_path: Path) -> None:
     """Session and unit of work write together or not at all, and commit before the answer."""
     url = f"sqlite+aiosqlite:///{tmp_path / 's.sqlite3'}"
-    service = glam_sdk.init("words", overrides={"database": {"url": url}})
-    database = service.use_database(Model.metadata)
-    app = service.install(FastAPI())
+    with capture_telemetry("words", overrides={"database": {"url": url}}) as captured:
+        database = captured.service.use_database(Model.metadata)
+        app = captured.service.install(FastAPI())
 
-    @app.post("/words/{text}")
-    async def add(
-        text: str,
-        session: DBSessionDep,
-        unit: UnitOfWorkDep,
-        plain: Annotated[AsyncSession, Depends(get_db_session)],
-    ) -> dict[str, bool]:
-        session.add(Word(text=text))
-        await session.flush()
-        await unit.repository(Word).save(Word(text=f"{text}{text}"))
-        if text == "bad":
-            raise KeyError(text)
-        return {"one": session is unit.session is plain}
+        @app.post("/words/{text}")
+        async def add(
+            text: str,
+            session: DBSessionDep,
+            unit: UnitOfWorkDep,
+            plain: Annotated[AsyncSession, Depends(get_db_session)],
+        ) -> dict[str, bool]:
+            session.add(Word(text=text))
+            await session.flush()
+            await unit.repository(Word).save(Word(text=f"{text}{text}"))
+            if text == "bad":
+                raise KeyError(text)
+            return {"one": session is unit.session is plain}
 
-    async with service:
-        assert (await post(app, "/words/a")).json() == {"one": True}
-        assert (await post(app, "/words/bad")).status_code == 500
-        async with database.unit_of_work(read_only=True) as uow:
-            assert (await uow.session.scalars(select(Word.text))).all() == ["a", "aa"]
+        async with captured.service:
+            assert (await post(app, "/words/a")).json() == {"one": True}
+            assert (await post(app, "/words/bad")).status_code == 500
+            async with database.unit_of_work(read_only=True) as uow:
+                assert (await uow.session.scalars(select(Word.text))).all() == ["a", "aa"]
 
 
-@pytest.fixture
-def telemetry_off() -> Iterator[None]:
-    yield
-    glam_sdk.shutdown()
+async def test_the_pool_is_on_the_services_scrape(tmp_path: Path) -> None:
+    """Without anything to be set up."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'p.sqlite3'}"
+    with capture_telemetry("words", overrides={"database": {"url": url}}) as captured:
+        captured.service.use_database(Model.metadata)
+        async with captured.service:
+            scrape = captured.scrape()
+    for name in ("count", "max", "idle_max", "pending_requests", "wait_time_seconds_bucket"):
+        assert f"db_client_connection_{name}" in scrape
+    assert 'db_client_connection_pool_name="words/p.sqlite3"' in scrape
 
 
 async def post(app: Any, path: str) -> httpx.Response:

@@ -159,12 +159,12 @@ async def test_a_slow_statement_is_a_log_line_with_its_span(
     postgres: PostgresServer, open_database: Any, telemetry: CapturedTelemetry
 ) -> None:
     """The line has the sanitised text and leads to the span; fast ones leave none."""
-    seen = await open_database(postgres.url, slow_query_s=0.05)
+    seen = await open_database(postgres.url, slow_query_s=0.4)
     async with seen.db.unit_of_work() as uow:
-        await uow.session.execute(text("SELECT 'secret', pg_sleep(0.06)"))
+        await uow.session.execute(text("SELECT 'secret', pg_sleep(0.5)"))
         await uow.session.execute(text("SELECT 1"))
     (line,) = telemetry.logs("database.slow_query")
-    assert line["duration_ms"] >= 60
+    assert line["duration_ms"] >= 500
     assert line["query"] == "SELECT ?, pg_sleep(?)"
     slow, fast = seen.spans()
     assert line["trace_id"] == f"{slow.context.trace_id:032x}"
