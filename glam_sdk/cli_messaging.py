@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from glam_sdk.config import load_settings
@@ -47,6 +48,19 @@ def add_commands(commands: Commands) -> None:
         action.add_argument("specs", help="module:name of a list of StreamSpec")
         _add_connection(action)
         action.set_defaults(run=_streams)
+    consumers = commands.add_parser("consumers", help="pause or resume a durable consumer")
+    actions = consumers.add_subparsers(dest="action", required=True)
+    for name, help_text in (
+        ("pause", "deliver nothing for a time; what is under way is finished"),
+        ("resume", "deliver again, now"),
+    ):
+        action = actions.add_parser(name, help=help_text)
+        action.add_argument("stream", help="name of the stream")
+        action.add_argument("consumer", help="its durable name")
+        if name == "pause":
+            action.add_argument("--minutes", type=float, default=60, help="for how long (60)")
+        _add_connection(action)
+        action.set_defaults(run=_consumers)
     asyncapi = commands.add_parser("asyncapi", help="print AsyncAPI 3 of event classes")
     asyncapi.add_argument("modules", nargs="+", help="modules that declare events")
     asyncapi.add_argument("--title", default="Events", help="title of the document")
@@ -64,6 +78,24 @@ def _dlq(options: argparse.Namespace) -> int:
 
 def _streams(options: argparse.Namespace) -> int:
     return _connected(options, lambda nats: _reconcile(nats, options))
+
+
+def _consumers(options: argparse.Namespace) -> int:
+    return _connected(options, lambda nats: _hold(nats, options))
+
+
+async def _hold(nats: Nats, options: argparse.Namespace) -> int:
+    from glam_sdk.messaging import pause_consumer, resume_consumer
+
+    if options.action == "pause":
+        until = await pause_consumer(
+            nats, options.stream, options.consumer, timedelta(minutes=options.minutes)
+        )
+        sys.stdout.write(f"paused {options.consumer} until {until.isoformat()}\n")
+    else:
+        await resume_consumer(nats, options.stream, options.consumer)
+        sys.stdout.write(f"resumed {options.consumer}\n")
+    return 0
 
 
 def _connected(options: argparse.Namespace, work: Callable[[Nats], Awaitable[int]]) -> int:

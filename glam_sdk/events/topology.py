@@ -22,6 +22,9 @@ class StreamSpec:
         storage: Where the server keeps the stream. A server never changes it afterwards.
         retention: When a message is removed, besides the limits above.
         allow_rollup: Whether a message may replace all earlier ones of its subject.
+        allow_schedules: Whether messages may be published with a delay (NATS 2.12). A server does
+            not take it back afterwards.
+        replicas: How many servers of a cluster keep it; left as it is where this is not said.
     """
 
     name: str
@@ -32,6 +35,8 @@ class StreamSpec:
     storage: Literal["file", "memory"] = "file"
     retention: Literal["limits", "interest", "workqueue"] = "limits"
     allow_rollup: bool = True
+    allow_schedules: bool = False
+    replicas: int | None = None
 
     def __post_init__(self) -> None:
         """Fill in the default subjects and refuse what no server accepts."""

@@ -13,6 +13,7 @@ from glam_sdk.messaging.domain_publisher import DomainEventPublisher
 from glam_sdk.messaging.domain_subscriber import DomainEventSubscriber, EventContextManager
 from glam_sdk.messaging.errors import MessageTooLargeError, StreamFullError
 from glam_sdk.messaging.handlers import handles
+from glam_sdk.messaging.pause import pause_consumer, resume_consumer
 from glam_sdk.messaging.publisher import MAX_HEADER_BYTES, Publisher
 from glam_sdk.messaging.retry import Backoff, Permanent, Retry
 from glam_sdk.messaging.subscriber import Subscriber
@@ -46,5 +47,7 @@ __all__ = [
     "Subscriber",
     "ensure_stream",
     "handles",
+    "pause_consumer",
     "plan_stream",
+    "resume_consumer",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from nats.js import api
 from nats.js import errors as js_errors
@@ -33,6 +33,8 @@ class Backlog:
     """Messages delivered and neither acked nor ended, in all processes."""
     redelivered: int
     """Of those, messages delivered more than once."""
+    oldest_age_s: float = 0.0
+    """How long the oldest message has been in the stream that is not settled so far."""
 
 
 class Binding:
@@ -89,12 +91,29 @@ class Binding:
         """
         with translated("look at consumer of", stream=self._stream):
             info = await self._nats.jetstream.consumer_info(self._stream, self._durable)
-        self._note(info)
+            self._note(info)
+            waiting, unsettled = info.num_pending or 0, info.num_ack_pending or 0
+            oldest = await self._oldest() if waiting or unsettled else None
         return Backlog(
-            waiting=info.num_pending or 0,
-            unsettled=info.num_ack_pending or 0,
+            waiting=waiting,
+            unsettled=unsettled,
             redelivered=info.num_redelivered or 0,
+            oldest_age_s=(datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0,
         )
+
+    async def _oldest(self) -> datetime | None:
+        """Return when the first message after the ack floor was stored."""
+        found = []
+        for subject in self._subjects:
+            try:
+                message = await self._nats.jetstream.get_msg(
+                    self._stream, seq=self._floor + 1, subject=subject, next=True
+                )
+            except js_errors.NotFoundError:
+                continue
+            if message.time is not None:
+                found.append(message.time)
+        return min(found, default=None)
 
     async def _recognise(self, stream: str) -> None:
         created = (await self._nats.jetstream.stream_info(stream)).created

@@ -15,6 +15,8 @@ from glam_sdk._internal.redact import redact_url
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import StreamSpec
 from glam_sdk.lifecycle import Check
+from glam_sdk.messaging.acks import Acks
+from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.errors import describe
 from glam_sdk.messaging.topology import StreamTopology, ensure_stream
 from glam_sdk.telemetry.logs import get_logger
@@ -54,6 +56,8 @@ class Nats:
         self._last_error: Exception | None = None
         self._redialling: asyncio.Task[None] | None = None
         self._stopping = False
+        self.acks = Acks(self)
+        """Sends to streams and receives their acknowledgements."""
 
     @property
     def name(self) -> str:
@@ -114,8 +118,7 @@ class Nats:
         """Send what is buffered within ``drain_timeout_s``, then close."""
         self._stopping = True
         if self._redialling is not None:
-            self._redialling.cancel()
-            await asyncio.gather(self._redialling, return_exceptions=True)
+            await end(self._redialling)
             self._redialling = None
         client, self._client, self._jetstream = self._client, None, None
         self._connected.clear()

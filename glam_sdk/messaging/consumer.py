@@ -12,6 +12,7 @@ import nats.errors
 from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.attempts import key_of
 from glam_sdk.messaging.binding import Binding
+from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.delivery import ConsumerPolicy
 from glam_sdk.messaging.pipeline import Pipeline
@@ -74,19 +75,14 @@ class Consumer:
             return
         pulling, beating, watching = self._tasks
         self._tasks = []
-        pulling.cancel()
-        await asyncio.gather(pulling, return_exceptions=True)
+        await end(pulling)
         running = set(self._running)
         if running:
             _, late = await asyncio.wait(running, timeout=self._policy.stop_timeout.total_seconds())
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await end(*late)
             if late:
                 _log.warning("consumer.handlers_cancelled", durable=self.durable, count=len(late))
-        beating.cancel()
-        watching.cancel()
-        await asyncio.gather(beating, watching, return_exceptions=True)
+        await end(beating, watching)
         self.waiting_for = "stopped"
 
     async def _run(self) -> None:

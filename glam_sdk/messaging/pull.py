@@ -98,13 +98,8 @@ class PullSource:
         Raises:
             MessageBusError: The consumer is gone, the server silent, or the connection new.
         """
-        silence_s = self._heartbeat.total_seconds() * 2.5
         while True:
-            try:
-                async with asyncio.timeout(silence_s):
-                    item = await self._received.get()
-            except TimeoutError:
-                raise self._broken("the server has been silent") from None  # says it all
+            item = await self._take()
             if not isinstance(item, str):
                 return item
             status, _, description = item.partition(" ")
@@ -113,6 +108,15 @@ class PullSource:
             if status in _ENDED:
                 return None
             raise self._broken(description or f"status {status}")
+
+    async def _take(self) -> JetStreamMessage | str:
+        if not self._received.empty():
+            return self._received.get_nowait()  # A deadline costs more than the queue.
+        try:
+            async with asyncio.timeout(self._heartbeat.total_seconds() * 2.5):
+                return await self._received.get()
+        except TimeoutError:
+            raise self._broken("the server has been silent") from None  # says it all
 
     def interrupt(self, reason: str) -> None:
         """Make :meth:`next` fail after what has come already; a reconnect lost the request."""

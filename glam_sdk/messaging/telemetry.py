@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -70,6 +71,11 @@ class MessagingTelemetry:
             unit="{message}",
             description="Unsettled messages delivered more than once.",
         )
+        self._oldest = meter.create_gauge(
+            conv.GLAM_MESSAGING_CONSUMER_OLDEST_AGE,
+            unit="s",
+            description="How long the oldest unsettled message has been in the stream.",
+        )
         self._in_flight = meter.create_gauge(
             conv.GLAM_MESSAGING_IN_FLIGHT,
             unit="{message}",
@@ -107,6 +113,34 @@ class MessagingTelemetry:
             self.sending(envelope.subject),
         ):
             yield current
+
+    @contextmanager
+    def publishing_many(self, envelopes: Sequence[Envelope]) -> Iterator[Span]:
+        """Run the sending of many messages under one PRODUCER span; each counts by itself."""
+        counts = Counter(envelope.subject for envelope in envelopes)
+        only = next(iter(counts)) if len(counts) == 1 else None
+        attributes: dict[str, AttributeValue] = {
+            **_labels("publish", "send", only or ""),
+            conv.MESSAGING_BATCH_MESSAGE_COUNT: len(envelopes),
+        }
+        if only is None:
+            del attributes[conv.MESSAGING_DESTINATION_NAME]
+        name = f"publish {only}" if only else "publish"
+        error: dict[str, AttributeValue] = {}
+        started = perf_counter()
+        try:
+            with span(self._tracer, name, kind=SpanKind.PRODUCER, attributes=attributes) as current:
+                yield current
+        except BaseException as exc:
+            error[conv.ERROR_TYPE] = error_type(exc)
+            raise
+        finally:
+            with guarded("messaging.publishing_many"):
+                duration_s = perf_counter() - started
+                for subject, count in counts.items():
+                    labels = {**_labels("publish", "send", subject), **error}
+                    self._sent.add(count, labels)
+                    self._operation.record(duration_s, labels)
 
     @contextmanager
     def sending(self, subject: str) -> Iterator[None]:
@@ -178,6 +212,7 @@ class MessagingTelemetry:
             self._waiting.set(found.waiting, labels)
             self._unsettled.set(found.unsettled, labels)
             self._redelivered.set(found.redelivered, labels)
+            self._oldest.set(found.oldest_age_s, labels)
             self._in_flight.set(running, labels)
 
     def suppressed(self, subject: str, durable: str) -> None:

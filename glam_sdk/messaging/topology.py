@@ -173,7 +173,12 @@ class StreamTopology:
 
 
 def _wanted(spec: StreamSpec) -> dict[str, Any]:
+    # Not said means left as it is: a server does not take schedules back.
+    more: dict[str, Any] = {"allow_msg_schedules": True} if spec.allow_schedules else {}
+    if spec.replicas is not None:
+        more["num_replicas"] = spec.replicas
     return {
+        **more,
         "subjects": list(spec.subjects),
         "retention": api.RetentionPolicy(spec.retention),
         "storage": api.StorageType(spec.storage),

@@ -18,6 +18,7 @@ from sqlalchemy.sql.functions import func
 
 from glam_sdk.database import Database
 from glam_sdk.database.telemetry import UNTRACED
+from glam_sdk.messaging.cancellation import end
 from glam_sdk.telemetry.logs import get_logger
 
 CHANNEL: Final = "glam_outbox"
@@ -69,8 +70,7 @@ class Listener:
         """Close the connection."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _run(self) -> None:
         wait_s = _FIRST_WAIT_S

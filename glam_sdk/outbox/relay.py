@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from glam_sdk.database import Database
 from glam_sdk.lifecycle import Check
 from glam_sdk.messaging import MessageTooLargeError
+from glam_sdk.messaging.cancellation import end
 from glam_sdk.outbox import store
 from glam_sdk.outbox.gauges import OutboxGauges
 from glam_sdk.outbox.models import outbox_metadata
@@ -119,8 +120,7 @@ class Relay:
         self._wake.set()
         done, _ = await asyncio.wait([task], timeout=self._pace.drain.total_seconds())
         if not done:
-            task.cancel()
-            await asyncio.wait([task])
+            await end(task)
 
     async def send_pending(self) -> int:
         """Send everything committed so far; return how many messages a stream acknowledged.

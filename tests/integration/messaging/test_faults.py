@@ -236,17 +236,20 @@ async def test_a_deleted_consumer_goes_on_where_it_was(nats, receiving, until):
     assert set(handled.values()) == {1}
 
 
-async def test_a_full_stream_is_one_immediate_error(nats):
+async def test_a_full_stream_is_one_immediate_error(server, nats):
     """It is typed, not retried, and says what to do."""
     limits = {"max_msgs": 1, "discard": "new"}
     await nats.jetstream.add_stream(name="ORDERS", subjects=["evt.orders.>"], **limits)
     await nats.jetstream.publish("evt.orders.placed", b"first")
-    other = Publisher(Nats(NatsSettings(), service_name="shop"), "shop")
-    other._nats._client = nats.client
-    other._nats._connected.set()
+    other = Nats(NatsSettings(servers=(server.url,)), service_name="shop")
+    await other.start()
+    publisher = Publisher(other, "shop")
     async with asyncio.timeout(2):
         with pytest.raises(StreamFullError, match="full") as caught:
-            await other.publish(ORDER)
+            await publisher.publish(ORDER)
+        with pytest.raises(StreamFullError, match="full"):
+            await publisher.publish_many([ORDER, ORDER])
+    await other.stop()
     assert (caught.value.code, caught.value.retryable) == ("STREAM_FULL", False)
 
 
@@ -313,3 +316,26 @@ async def test_a_blocked_event_loop_does_not_run_a_handler_twice(nats, receiving
         await until(lambda: calls)
         await until(settled)
     assert calls == [1]
+
+
+async def test_many_events_survive_a_killed_server_once_each(server, nats, until):
+    """publish_many returns when streams have all of them, whatever happened on the way."""
+    publisher = Publisher(nats, "orders")
+    await publisher.publish(OrderPlaced(number=0))
+    events = [OrderPlaced(number=number) for number in range(1, 5001)]
+    sending = asyncio.create_task(publisher.publish_many(events, timeout=timedelta(seconds=60)))
+
+    async def under_way():
+        return (await nats.jetstream.stream_info("ORDERS")).state.messages > 300
+
+    await until(under_way)
+    server.kill()
+    server.start()
+    sent = await sending
+    state = (await nats.jetstream.stream_info("ORDERS")).state
+    bodies = [
+        (await nats.jetstream.get_msg("ORDERS", n)).data for n in range(1, state.last_seq, 50)
+    ]
+    assert len(sent) == 5000
+    assert state.messages == 5001
+    assert all(bodies)

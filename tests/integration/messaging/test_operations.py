@@ -144,6 +144,28 @@ async def test_what_a_server_cannot_change_is_refused_with_the_difference(nats):
     assert caught.value.retryable is False
 
 
+async def test_a_consumer_is_paused_and_resumed_by_command(nats, receiving, until, glam):
+    """Nothing is delivered meanwhile, and nothing is lost; the running subscriber goes on."""
+    seen = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        seen.append(event.number)
+
+    publisher = Publisher(nats, "orders")
+    async with receiving(bill):
+        await publisher.publish(OrderPlaced(number=1))
+        await until(lambda: seen == [1])
+        code, out = await glam("consumers", "pause", "ORDERS", "billing")
+        assert (code, out.startswith("paused billing until")) == (0, True)
+        await publisher.publish(OrderPlaced(number=2))
+        info = await nats.jetstream.consumer_info("ORDERS", "billing")
+        assert (info.paused, info.num_pending, seen) == (True, 1, [1])
+        assert (await glam("consumers", "resume", "ORDERS", "billing"))[0] == 0
+        await until(lambda: seen == [1, 2])
+    assert (await glam("consumers", "pause", "ORDERS", "nobody"))[0] == 1
+
+
 def test_events_are_described_by_command(capsys):
     """AsyncAPI 3 with address, stream and schema of each event."""
     assert cli.main(["asyncapi", "glam_sdk.domains.credit.events", "--title", "Credit"]) == 0

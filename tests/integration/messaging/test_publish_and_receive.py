@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -16,11 +19,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from glam_sdk import context
-from glam_sdk.events import Event, encode, envelope_of
+from glam_sdk.config import NatsSettings
+from glam_sdk.errors import MessageBusError
+from glam_sdk.events import Event, StreamSpec, encode, envelope_of
 from glam_sdk.messaging import (
     Delivery,
     MessageTooLargeError,
     MessagingTelemetry,
+    Nats,
     Publisher,
     Subscriber,
     handles,
@@ -260,3 +266,50 @@ async def test_a_correlation_id_travels_from_publisher_to_handler_as_baggage(
         await asyncio.create_task(request())
         await until(lambda: seen)
     assert seen == ["corr-42"]
+
+
+async def test_many_events_are_sent_in_order_under_one_span(nats, receiving, until):
+    """Each is acknowledged, and each handler's span is a child of the one that sent them."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = MessagingTelemetry(tracer=provider.get_tracer("test"))
+    publisher = Publisher(nats, "orders", telemetry=telemetry)
+    events = [OrderPlaced(order_id=UUID(int=number), total=Decimal(1)) for number in range(600)]
+    sent = await publisher.publish_many(events)
+    stored = [await nats.jetstream.get_msg("ORDERS", n) for n in (1, 300, 600)]
+    assert [m.headers["Nats-Msg-Id"] for m in stored] == [sent[n].event_id for n in (0, 299, 599)]
+    assert (await nats.jetstream.stream_info("ORDERS")).state.messages == 600
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.kind) == ("publish evt.orders.placed", trace.SpanKind.PRODUCER)
+    assert span.attributes["messaging.batch.message_count"] == 600
+    assert all(f"{span.context.span_id:016x}" in m.headers["traceparent"] for m in stored)
+    assert await publisher.publish_many([]) == []
+    with pytest.raises(MessageTooLargeError):
+        await publisher.publish_many([sent[0], replace(sent[1], metadata={"x": "y" * 1_100_000})])
+    assert (await nats.jetstream.stream_info("ORDERS")).state.messages == 600
+
+
+async def test_an_event_can_be_held_back_by_the_server(server, nats, receiving, until):
+    """It comes once, when its time has come, with its trace; a plain stream refuses it."""
+    with pytest.raises(MessageBusError) as caught:
+        await Publisher(nats, "orders").publish(ORDER, delay=timedelta(seconds=1))
+    assert caught.value.retryable is False
+    spec = StreamSpec("ORDERS", allow_schedules=True)
+    service = Nats(NatsSettings(servers=(server.url,)), service_name="orders", streams=[spec])
+    await service.start()
+    seen = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        seen.append((delivery, time.monotonic()))
+
+    async with receiving(bill):
+        begun = time.monotonic()
+        sent = await Publisher(service, "orders").publish(ORDER, delay=timedelta(seconds=1))
+        await until(lambda: seen)
+    ((delivery, at),) = seen
+    assert delivery.event_id == sent.event_id
+    assert at - begun > 0.9
+    assert await unsettled(nats) == 0
+    await service.stop()

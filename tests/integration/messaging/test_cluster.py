@@ -1,0 +1,106 @@
+"""Three servers on loopback whose leaders are killed: every confirmed publish is there once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+from nats.errors import Error as NatsError
+
+from glam_sdk.config import NatsSettings
+from glam_sdk.errors import MessageBusError
+from glam_sdk.events import Event, StreamSpec, decode
+from glam_sdk.messaging import Nats, Publisher, Subscriber, handles
+from glam_sdk.testing import NatsServer, free_port
+
+SPEC = StreamSpec("ORDERS", replicas=3)
+
+
+class OrderPlaced(Event, subject="evt.orders.placed"):
+    number: int
+
+
+@pytest.fixture
+def cluster():
+    """Start three servers that know each other; server names are their places."""
+    ports = [free_port() for _ in range(3)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    with ExitStack() as running:
+        yield [
+            running.enter_context(
+                NatsServer(
+                    ("--name", f"n{place}", "--cluster_name", "c", "--routes", routes,
+                     "--cluster", f"nats://127.0.0.1:{port}")
+                )
+            )
+            for place, port in enumerate(ports)
+        ]  # fmt: skip
+
+
+async def connected(cluster, until):
+    """Connect as soon as the cluster has elected whom it needs for the stream."""
+    settings = NatsSettings(servers=tuple(server.url for server in cluster))
+    nats = Nats(settings, service_name="orders", streams=[SPEC])
+
+    async def started():
+        try:
+            await nats.start()
+        except MessageBusError:
+            return False
+        return True
+
+    await until(started, timeout_s=30)
+    return nats
+
+
+async def leader_of_stream(nats):
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                info = await nats.jetstream.stream_info("ORDERS")
+            except (NatsError, TimeoutError):
+                continue
+            if info.cluster is not None and info.cluster.leader:
+                return int(info.cluster.leader[1:])
+
+
+async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(cluster, until):
+    """Publishing and handling go on through two elections; the stream has no copy and no gap."""
+    nats = await connected(cluster, until)
+    handled = Counter()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        handled[event.number] += 1
+
+    subscriber = Subscriber(nats, [bill], service_name="billing")
+    await subscriber.start()
+    publisher = Publisher(nats, "orders")
+    deadline = timedelta(seconds=60)
+
+    async def publish(first):
+        for number in range(first, 400, 4):
+            await publisher.publish(OrderPlaced(number=number), timeout=deadline)
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(4):
+            group.create_task(publish(first))
+        for share in (40, 120):
+            await until(lambda share=share: len(handled) >= share, timeout_s=60)
+            leader = cluster[await leader_of_stream(nats)]
+            leader.kill()
+            leader.start()
+    await until(lambda: len(handled) == 400, timeout_s=60)
+    await leader_of_stream(nats)
+    last = (await nats.jetstream.stream_info("ORDERS")).state.last_seq
+    stored = [
+        decode((await nats.jetstream.get_msg("ORDERS", sequence)).data).payload["number"]
+        for sequence in range(1, last + 1)
+    ]
+    assert Counter(stored) == dict.fromkeys(range(400), 1)
+    assert set(handled) == set(range(400))
+    await subscriber.stop()
+    await nats.stop()
