@@ -8,40 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from glam_sdk.config import formats, urls
+from glam_sdk.config import formats, kinds, urls
 from glam_sdk.config.knobs import CodeOnly, Env
 from glam_sdk.config.model import Section, ServiceConfig
-
-Signal = Literal["traces", "metrics", "logs"]
-Protocol = Literal["http/protobuf", "grpc"]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
-_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL"}
-
-
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _level(value: object) -> object:
-    word = value.strip().upper() if isinstance(value, str) else value
-    return _LEVELS.get(word, word) if isinstance(word, str) else word
-
-
-def _on_off(value: object) -> object:
-    # YAML 1.1 reads a bare `on` or `off` as a boolean.
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else _lower(value)
-
-
-_Level = Annotated[LogLevel, BeforeValidator(_level)]
-_Protocol = Annotated[Protocol, BeforeValidator(_lower)]
-_Exporter = Annotated[Literal["otlp", "console", "none"], BeforeValidator(_lower)]
-_MetricsExporter = Annotated[
-    Literal["otlp", "console", "prometheus", "none"], BeforeValidator(_lower)
-]
-_Port = Annotated[int, Field(ge=1, le=65535)]
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class ServiceSettings(Section):
@@ -54,7 +23,7 @@ class ServiceSettings(Section):
     namespace: str | None = None
     """Group of services that this one belongs to (`service.namespace`)."""
     environment: Annotated[
-        Literal["dev", "staging", "prod"], BeforeValidator(_lower), Env("APP_ENV")
+        Literal["dev", "staging", "prod"], BeforeValidator(kinds.lower), Env("APP_ENV")
     ] = "dev"
     """Where the service runs (`deployment.environment.name`)."""
     instance_id: str | None = None
@@ -70,15 +39,17 @@ class HttpSettings(Section):
     """Path that `/health`, `/health/live` and `/health/ready` stand under."""
     exclude: tuple[str, ...] = ()
     """Further paths that get no spans, no metrics and no access log."""
-    trust_incoming: Annotated[Literal["internal", "edge"], BeforeValidator(_lower)] = "internal"
+    trust_incoming: Annotated[Literal["internal", "edge"], BeforeValidator(kinds.lower)] = (
+        "internal"
+    )
     """`internal` continues a caller's trace; `edge` only links to it and drops its baggage."""
     baggage_allowed: tuple[str, ...] = ()
     """Baggage keys that are taken over even at the `edge`."""
-    access_log: Annotated[Literal["on", "off", "sampled"], BeforeValidator(_on_off)] = "on"
+    access_log: Annotated[Literal["on", "off", "sampled"], BeforeValidator(kinds.on_off)] = "on"
     """Access log of fast successful requests; errors and slow requests are always logged."""
-    access_log_sample_ratio: _Ratio = 0.1
+    access_log_sample_ratio: kinds.Ratio = 0.1
     """Share of fast successful requests that a `sampled` access log keeps."""
-    slow_request_s: _Seconds = 1.0
+    slow_request_s: kinds.Seconds = 1.0
     """Seconds from which a request counts as slow."""
     admin_token: Annotated[SecretStr | None, Field(min_length=16)] = None
     """Token for `/admin/loggers`, where log levels are changed; without one it is not there."""
@@ -99,14 +70,24 @@ class HttpSettings(Section):
 class LogSettings(Section):
     """Set up the logs."""
 
-    level: Annotated[_Level, Env("LOG_LEVEL")] = "INFO"
+    level: Annotated[kinds.Level, Env("LOG_LEVEL")] = "INFO"
     """Least severe level that is written."""
-    format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
+    format: Annotated[Literal["auto", "json", "console"], BeforeValidator(kinds.lower)] = "auto"
     """`auto` is `console` in `dev` on a terminal, and `json` everywhere else."""
-    levels: dict[str, _Level] = Field(default_factory=dict)
+    levels: dict[str, kinds.Level] = Field(default_factory=dict)
     """Levels of single loggers, such as `sqlalchemy.engine=WARNING`."""
     file: Path | None = None
-    """File that log lines are written to as well."""
+    """File that log lines are written to as well; `logs/<service>.log` in `prod`."""
+    file_mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(kinds.on_off)] = "auto"
+    """`auto` writes the file in `prod` and where `file` names one."""
+    file_max_bytes: Annotated[int, Field(ge=1024)] = 10_485_760
+    """Size in bytes at which the file is put aside and a new one begun."""
+    file_backups: Annotated[int, Field(ge=0)] = 5
+    """Files put aside that are kept."""
+    repeat_limit: Annotated[int, Field(ge=0)] = 5
+    """Identical errors written in one window, the rest are counted (0: all are written)."""
+    repeat_window_s: kinds.Seconds = 10.0
+    """Seconds after which what was held back is told and counting begins anew."""
 
 
 class TelemetrySettings(Section):
@@ -115,24 +96,30 @@ class TelemetrySettings(Section):
     disabled: Annotated[bool, Env("OTEL_SDK_DISABLED", formats.otel_boolean)] = False
     """Whether nothing is recorded at all."""
     traces_exporter: Annotated[
-        tuple[_Exporter, ...], Env("OTEL_TRACES_EXPORTER", formats.otel_words)
+        tuple[kinds.Exporter, ...], Env("OTEL_TRACES_EXPORTER", formats.otel_words)
     ] = ("otlp",)
     """Where spans go; `otlp` sends once an endpoint is set."""
     metrics_exporter: Annotated[
-        tuple[_MetricsExporter, ...], Env("OTEL_METRICS_EXPORTER", formats.otel_words)
+        tuple[kinds.MetricsExporter, ...], Env("OTEL_METRICS_EXPORTER", formats.otel_words)
     ] = ("otlp",)
     """Where metrics go besides the scrape, which is always there (so `prometheus` adds nothing)."""
     logs_exporter: Annotated[
-        tuple[_Exporter, ...], Env("OTEL_LOGS_EXPORTER", formats.otel_words)
+        tuple[kinds.Exporter, ...], Env("OTEL_LOGS_EXPORTER", formats.otel_words)
     ] = ("otlp",)
     """Where log records go besides standard output."""
-    protocol: Annotated[_Protocol, Env("OTEL_EXPORTER_OTLP_PROTOCOL")] = "http/protobuf"
+    protocol: Annotated[kinds.ProtocolName, Env("OTEL_EXPORTER_OTLP_PROTOCOL")] = "http/protobuf"
     """Protocol of the OTLP export."""
-    traces_protocol: Annotated[_Protocol | None, Env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")] = None
+    traces_protocol: Annotated[
+        kinds.ProtocolName | None, Env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+    ] = None
     """Protocol for spans, where it differs."""
-    metrics_protocol: Annotated[_Protocol | None, Env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")] = None
+    metrics_protocol: Annotated[
+        kinds.ProtocolName | None, Env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
+    ] = None
     """Protocol for metrics, where it differs."""
-    logs_protocol: Annotated[_Protocol | None, Env("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")] = None
+    logs_protocol: Annotated[kinds.ProtocolName | None, Env("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")] = (
+        None
+    )
     """Protocol for log records, where it differs."""
     endpoint: Annotated[str | None, Env("OTEL_EXPORTER_OTLP_ENDPOINT")] = None
     """Address of the collector; without one nothing is sent."""
@@ -150,16 +137,18 @@ class TelemetrySettings(Section):
     otel_service_name: Annotated[str | None, Env("OTEL_SERVICE_NAME", beats_code=True)] = None
     """Name of the service in telemetry, where it differs; wins over everything said in code."""
     metric_export_interval_s: Annotated[
-        _Seconds, Env("OTEL_METRIC_EXPORT_INTERVAL", formats.milliseconds)
+        kinds.Seconds, Env("OTEL_METRIC_EXPORT_INTERVAL", formats.milliseconds)
     ] = 60.0
     """Seconds between two pushes of metrics (the OpenTelemetry variable is in milliseconds)."""
     metric_series_limit: Annotated[int, Field(ge=1)] = 2000
     """Series that one metric may have; measurements beyond are counted as its overflow."""
     metric_label_length: Annotated[int, Field(ge=16)] = 256
     """Characters that are kept of a label's value in metrics."""
+    runtime_metrics: bool = True
+    """Whether process, garbage collection and event loop are measured."""
     workers_dir: Path | None = None
     """Directory in which workers sum up their metrics; uvicorn and gunicorn need none."""
-    shutdown_timeout_s: _Seconds = 5.0
+    shutdown_timeout_s: kinds.Seconds = 5.0
     """Seconds that all signals together have to send what is left when the service stops."""
 
     @field_validator("endpoint", "traces_endpoint", "metrics_endpoint", "logs_endpoint")
@@ -169,17 +158,17 @@ class TelemetrySettings(Section):
         protocol = info.data.get(own) or info.data.get("protocol")
         return formats.otlp_endpoint(value, grpc=protocol == "grpc") if value else None
 
-    def exporters_for(self, signal: Signal) -> frozenset[str]:
+    def exporters_for(self, signal: kinds.Signal) -> frozenset[str]:
         """Return the exporters to build for a signal: ``otlp``, ``console``, both or none."""
         chosen: tuple[str, ...] = getattr(self, f"{signal}_exporter")
         return frozenset(chosen) - {"none", "prometheus"}
 
-    def protocol_for(self, signal: Signal) -> Protocol:
+    def protocol_for(self, signal: kinds.Signal) -> kinds.Protocol:
         """Return the OTLP protocol of a signal."""
-        own: Protocol | None = getattr(self, f"{signal}_protocol")
+        own: kinds.Protocol | None = getattr(self, f"{signal}_protocol")
         return own or self.protocol
 
-    def endpoint_for(self, signal: Signal) -> str | None:
+    def endpoint_for(self, signal: kinds.Signal) -> str | None:
         """Return the address that a signal is sent to, ``/v1/traces`` added where it belongs."""
         own: str | None = getattr(self, f"{signal}_endpoint")
         if own or not self.endpoint or self.protocol_for(signal) == "grpc":
@@ -196,9 +185,9 @@ class DatabaseSettings(Section):
     """Name of the PostgreSQL database."""
     host: Annotated[str | None, Env("{prefix}DB_HOST")] = None
     """Host of the PostgreSQL server."""
-    port: Annotated[_Port, Env("{prefix}DB_PORT")] = 5432
+    port: Annotated[kinds.Port, Env("{prefix}DB_PORT")] = 5432
     """Port of the PostgreSQL server."""
-    port_external: Annotated[_Port | None, Env("{prefix}DB_PORT_EXTERNAL")] = None
+    port_external: Annotated[kinds.Port | None, Env("{prefix}DB_PORT_EXTERNAL")] = None
     """Port that wins when `host` is `localhost`, `127.0.0.1` or `host.docker.internal`."""
     user: Annotated[str | None, Env("{prefix}DB_USER")] = None
     """User to log in as."""
@@ -215,14 +204,14 @@ class DatabaseSettings(Section):
     pool_recycle: Annotated[int, Field(ge=-1), Env("{prefix}DB_POOL_RECYCLE")] = 3600
     """Seconds after which a connection is replaced (-1: never)."""
     async_driver: Annotated[
-        Literal["asyncpg", "psycopg"], BeforeValidator(_lower), Env("{prefix}DB_ASYNC_DRIVER")
+        Literal["asyncpg", "psycopg"], BeforeValidator(kinds.lower), Env("{prefix}DB_ASYNC_DRIVER")
     ] = "asyncpg"
     """Driver for PostgreSQL, where the URL does not name one."""
     echo: Annotated[bool, Env("{prefix}DB_ECHO")] = False
     """Whether every statement is logged."""
-    connect_timeout_s: _Seconds = 5.0
+    connect_timeout_s: kinds.Seconds = 5.0
     """Seconds that a connection may take to be made."""
-    pool_timeout_s: _Seconds = 30.0
+    pool_timeout_s: kinds.Seconds = 30.0
     """Seconds to wait for a free connection."""
     statement_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     """Seconds after which PostgreSQL gives a statement up (0: never, as behind PgBouncer)."""
@@ -230,9 +219,7 @@ class DatabaseSettings(Section):
     """Seconds from which a statement is logged as slow (0: none is)."""
     repeated_query_limit: Annotated[int, Field(ge=0)] = 10
     """Times a request may ask the same before a log line hints at it (0: no hints)."""
-    internal_spans: tuple[
-        Annotated[Literal["transaction", "operation"], BeforeValidator(_lower)], ...
-    ] = ("operation",)
+    internal_spans: tuple[kinds.InternalSpan, ...] = ("operation",)
     """Spans around those of statements: each repository `operation`, each whole `transaction`."""
     sqlite_path: str = "service.sqlite3"
     """SQLite file used when neither `url` nor `host` is set; `<service>.sqlite3` by default."""
@@ -271,9 +258,9 @@ class NatsSettings(Section):
     """User to log in as."""
     password: Annotated[SecretStr | None, Env("NATS_PASSWORD"), Env("{prefix}NATS_PASSWORD")] = None
     """Password of the user."""
-    connect_timeout_s: _Seconds = 5.0
+    connect_timeout_s: kinds.Seconds = 5.0
     """Seconds that the first connection may take."""
-    drain_timeout_s: _Seconds = 10.0
+    drain_timeout_s: kinds.Seconds = 10.0
     """Seconds that messages under way have when the service stops."""
 
     @field_validator("servers")

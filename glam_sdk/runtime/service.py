@@ -155,6 +155,8 @@ class Service:
                 return
             self._pipeline.adopt_logging()
             await asyncio.to_thread(self._pipeline.join_workers)
+            if self._pipeline.loop_watch is not None:
+                self._pipeline.loop_watch.start()
             self._drain.watch_sigterm()
             try:
                 with failing_plainly():
@@ -177,6 +179,8 @@ class Service:
             await self._stop_components()
             self._drain.reset()
             self._log.info("service.stopped")
+            if self._pipeline.loop_watch is not None:
+                self._pipeline.loop_watch.stop()
             await asyncio.to_thread(self._pipeline.leave_workers)
             # With uvicorn, SIGTERM never runs atexit: here is the last chance to export.
             timeout_s = self.settings.telemetry.shutdown_timeout_s

@@ -1,0 +1,129 @@
+"""Compare the cost of database work: ``python -m benchmarks.database``.
+
+CPU of the client process for a SELECT by primary key in a transaction of its own, a list of 10 000
+rows and a bulk insert of 10 000, on SQLite and PostgreSQL. Peers take turns within a round, and
+what counts is the difference to the bare session of the same round.
+
+Two peers are optional, because their pins don't go with ours; where they are not installed they
+are left out: ``pip install --no-deps --pre opentelemetry-instrumentation-sqlalchemy
+advanced-alchemy``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.database_peers import prepare
+from glam_sdk.testing.postgres import PostgresServer
+
+PEERS: Final = {
+    "bare": "session, no telemetry",
+    "glam statements": "repository, statement spans, metrics",
+    "glam": "the same and operation spans (default)",
+    "glam all spans": "the same and transaction spans",
+    "contrib": "session with OpenTelemetry's instrumentation",
+    "advanced-alchemy": "its repository, no telemetry",
+    "advanced-alchemy contrib": "its repository with OpenTelemetry's instrumentation",
+}
+WORKS: Final = {"get": 400, "list": 3, "insert": 1}
+_NEEDS: Final = {
+    "contrib": "opentelemetry.instrumentation.sqlalchemy",
+    "advanced": "advanced_alchemy",
+}
+
+
+class Peer:
+    """Keep one peer's process and ask it for work."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.database_peers", name, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, work: str, times: int) -> float:
+        """Return the CPU microseconds of one piece of work."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("The peer has no pipes.")
+        print(f"{work} {times}", file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Let the process end."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+def is_installed(peer: str) -> bool:
+    """Tell whether what a peer needs is there."""
+    return all(find_spec(module) for word, module in _NEEDS.items() if word in peer)
+
+
+def run(url: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return what each work cost each peer in each round."""
+    peers = [Peer(name, url) for name in PEERS if is_installed(name)]
+    costs: dict[str, dict[str, list[float]]] = {
+        work: {peer.name: [] for peer in peers} for work in WORKS
+    }
+    try:
+        for number in range(rounds + 1):
+            for work, times in WORKS.items():
+                for peer in peers if number % 2 else reversed(peers):
+                    cost = peer.ask(work, times)
+                    if number:  # the first round warms up
+                        costs[work][peer.name].append(cost)
+    finally:
+        for peer in peers:
+            peer.close()
+    return costs
+
+
+def table(title: str, costs: dict[str, dict[str, list[float]]]) -> str:
+    """Return one Markdown table: medians, and the difference to bare within the rounds."""
+    head = (
+        f"### {title}\n\n| peer | SELECT by key, µs | over bare | list of 10 000, ms | over bare "
+        "| insert of 10 000, ms | over bare |\n|---|---|---|---|---|---|---|"
+    )
+    lines = [head]
+    for name in costs["get"]:
+        cells = [f"{name}: {PEERS[name]}"]
+        for work, scale in (("get", 1), ("list", 1000), ("insert", 1000)):
+            mine, bare = costs[work][name], costs[work]["bare"]
+            over = median(a - b for a, b in zip(mine, bare, strict=True))
+            digits = ".0f" if scale == 1 else ".1f"
+            cells += [f"{median(mine) / scale:{digits}}", f"{over / scale:+{digits}}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], help="only this one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, PostgresServer() as server:
+        urls = {
+            "SQLite (aiosqlite)": f"sqlite+aiosqlite:///{Path(directory) / 'bench.sqlite3'}",
+            "PostgreSQL (asyncpg)": server.url,
+        }
+        for title, url in urls.items():
+            if url.startswith(options.database or ""):
+                asyncio.run(prepare(url))
+                print(f"{table(title, run(url, options.rounds))}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
