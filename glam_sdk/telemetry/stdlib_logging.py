@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
+from glam_sdk._internal.redact import redact_query
 from glam_sdk.telemetry.log_encoding import interpolated, safe_str
 from glam_sdk.telemetry.log_levels import levels, set_level
 from glam_sdk.telemetry.logs import pipeline
@@ -26,6 +27,7 @@ _LEVEL_METHODS: Final = (
     (logging.INFO, "info"),
 )
 # They set handlers of their own and do not propagate.
+_SERVERS: Final = ("uvicorn", "hypercorn", "gunicorn")
 _SERVER_LOGGERS: Final = (
     "uvicorn",
     "uvicorn.error",
@@ -61,7 +63,7 @@ class ChainHandler(logging.Handler):
             pipeline().log(
                 _method(record.levelno),
                 record.name,
-                interpolated(record.msg, record.args),
+                _message(record),
                 _fields(record),
                 exc=record.exc_info[1] if record.exc_info else None,
                 created=record.created,
@@ -70,8 +72,15 @@ class ChainHandler(logging.Handler):
             self.handleError(record)
 
 
+def _message(record: logging.LogRecord) -> str:
+    message = interpolated(record.msg, record.args)
+    # Of a WebSocket the server writes the address as it came, tokens in its query included.
+    is_query = "?" in message and record.name.startswith(_SERVERS)
+    return redact_query(message) if is_query else message
+
+
 def _is_repeated_by_server(record: logging.LogRecord) -> bool:
-    if not record.exc_info or not record.name.startswith(("uvicorn", "hypercorn", "gunicorn")):
+    if not record.exc_info or not record.name.startswith(_SERVERS):
         return False
     return getattr(record.exc_info[1], _LOGGED, False)
 
