@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -21,20 +22,30 @@ def lazy_exports(
         module = exports.get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        try:
-            loaded = importlib.import_module(module)
-        except ModuleNotFoundError as exc:
-            extra = _EXTRA_OF.get((exc.name or "").partition(".")[0])
-            if extra is None:
-                raise
-            raise ModuleNotFoundError(
-                f"{package}.{name} needs {exc.name}, which is not installed. "
-                f"Install it with: pip install 'glam_sdk[{extra}]'",
-                name=exc.name,
-            ) from exc
-        return getattr(loaded, name)
+        with explaining(f"{package}.{name}"):
+            return getattr(importlib.import_module(module), name)
 
     return get, lambda: sorted(exports)
+
+
+@contextmanager
+def explaining(needing: str) -> Iterator[None]:
+    """Say which extra to install where an import in the block fails for want of one.
+
+    Args:
+        needing: What was asked for, in the reader's words.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        extra = _EXTRA_OF.get((exc.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ModuleNotFoundError(
+            f"{needing} needs {exc.name}, which is not installed. "
+            f"Install it with: pip install 'glam_sdk[{extra}]'",
+            name=exc.name,
+        ) from exc
 
 
 _EXTRA_OF = {

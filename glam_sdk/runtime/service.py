@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from glam_sdk._internal.lazy import explaining
 from glam_sdk.config import Settings
 from glam_sdk.errors import ConfigurationError
 from glam_sdk.lifecycle import Component
@@ -79,7 +80,8 @@ class Service:
         if self._database is None:
             from glam_sdk.runtime.assembly import build_database
 
-            self._database = self.add(build_database(self.settings, metadata))
+            with explaining("service.use_database()"):
+                self._database = self.add(build_database(self.settings, metadata))
         return self._database
 
     def use_messaging(
@@ -101,7 +103,8 @@ class Service:
         if self._publisher is None:
             from glam_sdk.runtime.assembly import build_messaging
 
-            parts = build_messaging(self.settings, self._database, handlers, streams)
+            with explaining("service.use_messaging()"):
+                parts = build_messaging(self.settings, self._database, handlers, streams)
             for component in parts.components:
                 self.add(component)
             self._publisher = parts.publisher
