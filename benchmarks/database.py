@@ -34,6 +34,11 @@ PEERS: Final = {
     "advanced-alchemy contrib": "its repository with OpenTelemetry's instrumentation",
 }
 WORKS: Final = {"get": 400, "list": 3, "insert": 1}
+_HEADS: Final = {
+    "get": ("SELECT by key, µs", 1, ".0f"),
+    "list": ("list of 10 000, ms", 1000, ".0f"),
+    "insert": ("insert of 10 000, ms", 1000, ".0f"),
+}
 _NEEDS: Final = {
     "contrib": "opentelemetry.instrumentation.sqlalchemy",
     "advanced": "advanced_alchemy",
@@ -71,15 +76,15 @@ def is_installed(peer: str) -> bool:
     return all(find_spec(module) for word, module in _NEEDS.items() if word in peer)
 
 
-def run(url: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+def run(url: str, rounds: int, works: dict[str, int]) -> dict[str, dict[str, list[float]]]:
     """Return what each work cost each peer in each round."""
     peers = [Peer(name, url) for name in PEERS if is_installed(name)]
     costs: dict[str, dict[str, list[float]]] = {
-        work: {peer.name: [] for peer in peers} for work in WORKS
+        work: {peer.name: [] for peer in peers} for work in works
     }
     try:
         for number in range(rounds + 1):
-            for work, times in WORKS.items():
+            for work, times in works.items():
                 for peer in peers if number % 2 else reversed(peers):
                     cost = peer.ask(work, times)
                     if number:  # the first round warms up
@@ -91,21 +96,22 @@ def run(url: str, rounds: int) -> dict[str, dict[str, list[float]]]:
 
 
 def table(title: str, costs: dict[str, dict[str, list[float]]]) -> str:
-    """Return one Markdown table: medians, and the difference to bare within the rounds."""
-    head = (
-        f"### {title}\n\n| peer | SELECT by key, µs | over bare | list of 10 000, ms | over bare "
-        "| insert of 10 000, ms | over bare |\n|---|---|---|---|---|---|---|"
-    )
-    lines = [head]
-    for name in costs["get"]:
-        cells = [f"{name}: {PEERS[name]}"]
-        for work, scale in (("get", 1), ("list", 1000), ("insert", 1000)):
-            mine, bare = costs[work][name], costs[work]["bare"]
-            over = median(a - b for a, b in zip(mine, bare, strict=True))
-            digits = ".0f" if scale == 1 else ".1f"
-            cells += [f"{median(mine) / scale:{digits}}", f"{over / scale:+{digits}}"]
+    """Return one Markdown table: medians, in brackets lowest and highest of the rounds."""
+    heads = [cell for work in costs for cell in (_HEADS[work][0], "over bare")]
+    lines = [f"### {title}", "", f"| peer | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name in next(iter(costs.values())):
+        cells = [f"**{name}**: {PEERS[name]}"]
+        for work, of_peers in costs.items():
+            scale, form = _HEADS[work][1:]
+            mine = [cost / scale for cost in of_peers[name]]
+            over = [a - b / scale for a, b in zip(mine, of_peers["bare"], strict=True)]
+            cells += [_cell(mine, form), "" if name == "bare" else _cell(over, f"+{form}")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}}…{max(values):{form}})"
 
 
 def main() -> None:
@@ -113,7 +119,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], help="only this one")
+    parser.add_argument("--work", choices=list(WORKS), nargs="*", default=list(WORKS))
     options = parser.parse_args()
+    works = {work: WORKS[work] for work in options.work}
     with tempfile.TemporaryDirectory() as directory, PostgresServer() as server:
         urls = {
             "SQLite (aiosqlite)": f"sqlite+aiosqlite:///{Path(directory) / 'bench.sqlite3'}",
@@ -122,7 +130,7 @@ def main() -> None:
         for title, url in urls.items():
             if url.startswith(options.database or ""):
                 asyncio.run(prepare(url))
-                print(f"{table(title, run(url, options.rounds))}\n", flush=True)
+                print(f"{table(title, run(url, options.rounds, works))}\n", flush=True)
 
 
 if __name__ == "__main__":

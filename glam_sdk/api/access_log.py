@@ -32,7 +32,7 @@ class AccessLog:
         event = "websocket.closed" if exchange.is_websocket else "http.request"
         if level == "error":
             if isinstance(exchange.error, Exception):
-                fields["exc_info"] = exchange.error
+                fields["exc_info"] = exchange.shown_error
             self._log.error(event, **fields)
         elif level == "warning":
             self._log.warning(event, **fields)

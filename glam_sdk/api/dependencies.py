@@ -6,7 +6,7 @@ Flow: step 2, between middleware and handler.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
@@ -39,8 +39,12 @@ class RequestContext:
 
 
 # They are coroutines because FastAPI runs any other function in a thread.
+MAX_PAGE: Final = 9_000_000_000_000_000
+"""With 1000 items a page, the offset still fits a database's 64-bit integer."""
+
+
 async def _pagination(
-    page: Annotated[int, Query(ge=1, description="Number of the page, from 1.")] = 1,
+    page: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Number of the page, from 1.")] = 1,
     limit: Annotated[int, Query(ge=1, le=1000, description="Items a page.")] = 50,
 ) -> PaginationParams:
     return PaginationParams(page=page, limit=limit)

@@ -11,12 +11,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketState
 
 from glam_sdk.api.exchange import current_exchange
 from glam_sdk.api.responses import error_response
 from glam_sdk.errors import GlamBaseError
 
 _NO_BODY: Final = frozenset({204, 205, 304})
+_UNEXPECTED: Final[dict[str, Any]] = {
+    "status": 500,
+    "code": "INTERNAL_ERROR",
+    "message": "An unexpected error occurred",
+}
 _SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 
 
@@ -36,12 +42,19 @@ def add_exception_handlers(app: Starlette) -> None:
             app.add_exception_handler(kind, handler)
 
 
-async def glam_error(request: Request, exc: Exception) -> Response:
-    """Answer one of our errors with its own status, code, message and details."""
+async def glam_error(request: Request | WebSocket, exc: Exception) -> Response | None:
+    """Answer one of our errors with its own status, code, message and details.
+
+    An open WebSocket has no answer any more: it is closed, with the code as the reason.
+    """
     if not isinstance(exc, GlamBaseError):
         raise exc
+    if isinstance(request, WebSocket):
+        return await _close(request, exc)
     headers: dict[str, str] = {}
     retry_after = exc.details.get("retry_after")
+    if isinstance(retry_after, str) and retry_after.isascii() and retry_after.isdecimal():
+        retry_after = int(retry_after[:9])
     if isinstance(retry_after, int | float) and math.isfinite(retry_after):
         headers["Retry-After"] = str(max(0, math.ceil(retry_after)))
     if exc.status == 401:
@@ -103,7 +116,7 @@ async def caller_left(request: Request, exc: Exception) -> Response:
     )
 
 
-async def exception_group(request: Request, exc: Exception) -> Response:
+async def exception_group(request: Request | WebSocket, exc: Exception) -> Response | None:
     """Answer a task group's errors with the gravest of them, if all are meant for the caller.
 
     Any other group is unexpected, and so is a single foreign exception in one.
@@ -116,20 +129,38 @@ async def exception_group(request: Request, exc: Exception) -> Response:
     exchange = current_exchange(request.scope)
     if exchange is not None and (len(found) == 1 or _status(gravest) < 500):
         exchange.remember(gravest)
-    handler = glam_error if isinstance(gravest, GlamBaseError) else http_exception
-    return await handler(request, gravest)
+    if isinstance(gravest, GlamBaseError):
+        return await glam_error(request, gravest)
+    if isinstance(request, WebSocket):
+        raise gravest
+    return await http_exception(request, gravest)
 
 
 async def unexpected_error(request: Request, exc: Exception) -> Response:  # noqa: ARG001
     """Answer anything else with 500 and no internals; the log has the traceback."""
-    return _answer(
-        request, status=500, code="INTERNAL_ERROR", message="An unexpected error occurred"
-    )
+    return _answer(request, **_UNEXPECTED)
+
+
+def unexpected_answer() -> Response:
+    """Return the answer to what no handler sees."""
+    return error_response(**_UNEXPECTED)
+
+
+async def _close(websocket: WebSocket, exc: GlamBaseError) -> Response | None:
+    """Close an open WebSocket (RFC 6455: 1011 our fault, 1008 the caller's); refuse any other."""
+    if websocket.application_state is not WebSocketState.CONNECTED:
+        return error_response(status=exc.status, code=exc.code, message=exc.message)
+    exchange = current_exchange(websocket.scope)
+    if exchange is not None and exc.status >= 500:
+        exchange.fail(exc)
+    await websocket.close(1011 if exc.status >= 500 else 1008, reason=exc.code)
+    return None
 
 
 def _answer(request: Request, *, status: int, code: str, message: str, **more: Any) -> Response:
     exchange = current_exchange(request.scope)
-    if exchange is not None and not exchange.is_finished:
+    # What fails after the answer has begun shows no code to anybody.
+    if exchange is not None and not exchange.is_finished and exchange.status is None:
         exchange.code = code
     return error_response(status=status, code=code, message=message, request=request, **more)
 

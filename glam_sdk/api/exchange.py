@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import perf_counter, time_ns
 from typing import Any, Final
 
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 from starlette.exceptions import HTTPException, WebSocketException
@@ -108,6 +108,12 @@ class Exchange:
         if isinstance(exc, ClientDisconnect | WebSocketDisconnect):
             self.is_abandoned = True
 
+    @property
+    def shown_error(self) -> BaseException | None:
+        """The exception as it may be written down."""
+        error = self.error
+        return _without_values(error) if isinstance(error, ResponseValidationError) else error
+
     def stop_clock(self) -> None:
         """Take the duration, once."""
         if self.ended_ns is None:
@@ -166,8 +172,9 @@ class Exchange:
         # The description stays empty: the status code says it (OpenTelemetry HTTP spans).
         span.set_status(Status(StatusCode.ERROR))
         known = getattr(span, "events", ()) if self.is_joined else ()
-        if isinstance(self.error, Exception) and all(e.name != "exception" for e in known):
-            span.record_exception(self.error)
+        error = self.shown_error
+        if isinstance(error, Exception) and all(e.name != "exception" for e in known):
+            span.record_exception(error)
 
     def shown_code(self) -> str | None:
         """Return the error code of the answer, or of what broke it off."""
@@ -216,3 +223,9 @@ def _message(error: BaseException) -> str:
 def _attributes(span: Span) -> Mapping[str, Any]:
     """Return the attributes of another instrumentation's span, where it can be asked."""
     return getattr(span, "attributes", None) or {}
+
+
+def _without_values(exc: ResponseValidationError) -> ResponseValidationError:
+    """Return the error without what the handler returned, which no log line should repeat."""
+    errors = [{key: error[key] for key in ("type", "loc", "msg")} for error in exc.errors()]
+    return ResponseValidationError(errors).with_traceback(exc.__traceback__)

@@ -17,6 +17,8 @@ from glam_sdk._internal.guard import guarded
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
 from glam_sdk.api.attributes import known_method, known_scheme, request_attributes, span_method
+from glam_sdk.api.escaped import EscapedError, is_stray
+from glam_sdk.api.exception_handlers import unexpected_answer
 from glam_sdk.api.exchange import SCOPE_KEY, Exchange
 from glam_sdk.api.exclusions import excluded_paths, path_matcher
 from glam_sdk.api.incoming import Incoming, Origin, origin_of, read_headers
@@ -26,6 +28,7 @@ from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
+from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
 
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -68,9 +71,15 @@ class TelemetryMiddleware:
         token = attach(exchange.context)
         try:
             await self.app(scope, wire.receive, wire.send)
-        except BaseException as exc:
+        except Exception as exc:
             self._fail(exchange, exc)
             raise
+        except BaseException as exc:
+            if not is_stray(exc) or exchange.status is not None or exchange.is_websocket:
+                self._fail(exchange, exc)
+                raise
+            exchange.fail(EscapedError.of(exc))
+            await unexpected_answer()(scope, receive, wire.send)
         finally:
             self._finish(exchange)
             detach(token)
@@ -100,7 +109,7 @@ class TelemetryMiddleware:
         exchange = Exchange(
             scope=scope,
             arrival=arrival,
-            context=trace.set_span_in_context(span, origin.context),
+            context=with_request_fields(trace.set_span_in_context(span, origin.context)),
             span=span,
             is_joined=is_joined,
             is_excluded=is_excluded,

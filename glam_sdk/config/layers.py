@@ -97,11 +97,31 @@ class Binder:
                 self._unknown_key(path, found.sources.get(path), self.schema.children(at))
             elif key in self.schema.top_level:
                 continue  # a section of the SDK, in a file that serves several settings classes
-            elif own_keys and slip_of(key, self.schema.top_level) is None:
+            elif own_keys and self._is_own(key, value):
                 fitting[key] = value
+                self._note_resemblance(key, value, found)
             else:
                 self._unknown_key(path, found.sources.get(path), sorted(self.schema.top_level))
         return fitting
+
+    def _is_own(self, key: str, value: Any) -> bool:
+        """Tell whether a top-level name is the service's own, not a misspelt section of ours."""
+        if slip_of(key, self.schema.top_level) is not None:
+            return False
+        near = nearest(key, sorted(self.schema.top_level))
+        inside = self.schema.children((near,)) if near else ()
+        return not (isinstance(value, Mapping) and any(name in inside for name in value))
+
+    def _note_resemblance(self, key: str, value: Any, found: Layer) -> None:
+        if not isinstance(value, Mapping) or not value:
+            return
+        for section in sorted(self.schema.top_level):
+            if set(value) <= set(self.schema.children((section,))):
+                self.notes.append(
+                    f"{key} at {found.sources.get((key,))} is no section of the SDK and is left to "
+                    f"the service; {section} has settings of these names."
+                )
+                return
 
     def _leaf(self, path: KeyPath, found: Layer, value: Any, fitting: dict[str, Any]) -> None:
         knob = self.schema.knobs[path]

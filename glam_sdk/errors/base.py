@@ -150,6 +150,8 @@ class _DeclaredError(Exception):
         if code is not None:
             self.code = code
         if status is not None:
+            if not 400 <= status <= 599:
+                raise ValueError(f"The status of an error is 400 to 599, not {status}.")
             self.status = status
         self.message = _default_message(self) if message is None else str(message)
         super().__init__(self.message)

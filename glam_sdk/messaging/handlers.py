@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from glam_sdk.events import Envelope, Event, is_pattern, subject_matches
 from glam_sdk.messaging.delivery import Delivery, HandlerSpec
-from glam_sdk.messaging.retry import Backoff
+from glam_sdk.messaging.retry import Backoff, Permanent, Retry
 
 _SPEC: Final = "__glam_handler__"
 _DURABLE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
@@ -130,7 +130,9 @@ class BoundHandler:
                     f"Handler {_name(self.spec.function)} asks for {name}: {annotation!r}, which "
                     "the subscriber's scope does not provide."
                 )
-        await self.spec.function(**arguments)
+        asked = await self.spec.function(**arguments)
+        if isinstance(asked, Retry | Permanent):
+            raise asked  # Returned or raised, it means the same.
 
 
 class HandlerTable:

@@ -40,6 +40,7 @@ from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
 EventDict = MutableMapping[str, Any]
 
 _MAX_LINE: Final = 256 * 1024
+_MAX_SAID: Final = 2_000
 _MAX_ATTRIBUTES: Final = 120  # the SDK keeps 128 and warns of more
 _SEVERITY: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -147,7 +148,7 @@ class LogPipeline:
                 if self.repeats.is_due:
                     self.write_repeats()
                 if level in {"error", "critical"}:
-                    with_traceback = self._admit(level, logger, shown, exc)
+                    with_traceback = self._admit(level, logger, shown, exc, fields)
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
             event = _Event(level, logger, shown, exc, created or time.time(), with_traceback)
@@ -158,10 +159,21 @@ class LogPipeline:
                 | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
             )
 
-    def _admit(self, level: str, logger: str, message: str, exc: BaseException | None) -> bool:
-        if self.repeats is None or (exc is None and logger in _NEVER_HELD):
+    def _admit(
+        self,
+        level: str,
+        logger: str,
+        message: str,
+        exc: BaseException | None,
+        fields: Mapping[str, Any],
+    ) -> bool:
+        if self.repeats is None:
             return True
-        return self.repeats.admit(error_key(level, logger, message, exc))
+        if logger in _NEVER_HELD:  # the line itself stays; only its traceback is not repeated
+            return exc is None or self.repeats.admit(error_key(level, logger, message, exc))
+        said = "" if exc is None else exception_message(exc)
+        said += encode_json(plain(fields)).decode() if fields else ""
+        return self.repeats.admit(error_key(level, logger, message, exc, said[:_MAX_SAID]))
 
     def write_repeats(self, *, all_of_them: bool = False) -> None:
         """Write one line for each error that was held back and whose window is over."""

@@ -16,6 +16,7 @@ from glam_sdk import context as ids
 _FIELDS_KEY: Final = otel.create_key("glam.log_fields")
 # They are the current span's: a line can never name another trace than the one it belongs to.
 _OF_THE_SPAN: Final = frozenset({"trace_id", "span_id", "trace_flags"})
+_HOLDER_KEY: Final = otel.create_key("glam.request_fields")
 _NONE: Final[Mapping[str, Any]] = {}
 
 
@@ -31,7 +32,8 @@ def set_request_context(**fields: Any) -> None:
         **fields: Such as ``user_id``; a value of None takes the field away.
     """
     current = otel.get_current()
-    merged = dict(request_context(current))
+    holder = otel.get_value(_HOLDER_KEY, current)
+    merged = holder if isinstance(holder, dict) else dict(request_context(current))
     for key, value in fields.items():
         if key in _OF_THE_SPAN:
             continue
@@ -44,16 +46,35 @@ def set_request_context(**fields: Any) -> None:
         else:
             merged[key] = value
     # Not detached here: whoever attached the surrounding context puts the one before it back.
-    otel.attach(otel.set_value(_FIELDS_KEY, merged, current))
+    if merged is not holder:
+        current = otel.set_value(_FIELDS_KEY, merged, current)
+    if current is not otel.get_current():
+        otel.attach(current)
 
 
 def clear_request_context() -> None:
     """Take the fields of :func:`set_request_context` off again; the ids stay."""
-    otel.attach(otel.set_value(_FIELDS_KEY, _NONE))
+    holder = otel.get_value(_HOLDER_KEY)
+    if isinstance(holder, dict):
+        holder.clear()
+    else:
+        otel.attach(otel.set_value(_FIELDS_KEY, _NONE))
+
+
+def with_request_fields(context: otel.Context) -> otel.Context:
+    """Return a context whose fields belong to one request, wherever in it they are set.
+
+    Threads and tasks of the request share them, so that a sync dependency's ``user_id`` is on the
+    request's own line too; no other request can see them.
+    """
+    return otel.set_value(_HOLDER_KEY, {}, context)
 
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
+    holder = otel.get_value(_HOLDER_KEY, context)
+    if isinstance(holder, dict):
+        return holder
     fields = otel.get_value(_FIELDS_KEY, context)
     return fields if isinstance(fields, Mapping) else _NONE
 

@@ -18,6 +18,8 @@ class ErrorKey(NamedTuple):
     message: str
     exception_type: str = ""
     place: str = ""
+    said: str = ""
+    """The exception's message and the line's fields: what differs in them is not identical."""
 
 
 @dataclass(slots=True)
@@ -33,16 +35,18 @@ class Burst:
         return max(0, self.seen - limit)
 
 
-def error_key(level: str, logger: str, message: str, exc: BaseException | None) -> ErrorKey:
+def error_key(
+    level: str, logger: str, message: str, exc: BaseException | None, said: str = ""
+) -> ErrorKey:
     """Return what identifies an error; its place is the line that raised."""
     if exc is None:
-        return ErrorKey(level, logger, message)
+        return ErrorKey(level, logger, message, said=said)
     place, trace = "", exc.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is not None:
         place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-    return ErrorKey(level, logger, message, type(exc).__qualname__, place)
+    return ErrorKey(level, logger, message, type(exc).__qualname__, place, said)
 
 
 class RepeatLimiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -186,3 +187,25 @@ async def test_attempts_are_counted_across_restarts(nats, receiving, until, gone
         await gone()
     assert attempts == [1, 2, 3]
     assert len(await letters(nats)) == 1
+
+
+async def test_a_backoff_outlives_worker_and_server(server, nats, receiving, until):
+    """The wait is kept by the server, through a restart of either."""
+    calls = []
+
+    @handles(OrderPlaced, durable="billing", retry=Backoff(2))
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        calls.append((delivery.attempt, time.monotonic()))
+        if delivery.attempt == 1:
+            raise RuntimeError("no")
+
+    async with receiving(bill):
+        await Publisher(nats, "orders").publish(OrderPlaced(number=1))
+        await until(lambda: calls)
+    server.restart()
+    await until(lambda: nats.is_connected)
+    async with receiving(bill):
+        await until(lambda: len(calls) == 2)
+    (first, begun), (second, again) = calls
+    assert (first, second) == (1, 2)
+    assert again - begun > 1.5

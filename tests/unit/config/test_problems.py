@@ -6,6 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from glam_sdk.config import load_settings, notes
+from glam_sdk.errors import ConfigurationError
+
 SHARED = "config/shared.yml"
 
 
@@ -229,3 +232,23 @@ def test_a_long_value_is_cut(root) -> None:
 def test_control_characters_do_not_reach_the_log(root) -> None:
     """A value is shown quoted, so that it cannot forge a line."""
     assert "'a\\nb'" in root.refused({"ORDERS_DB_PORT": "a\nb"})
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("loging:\n  level: INFO\n", "log"), ("databases:\n  host: x\n", "database")]
+)
+def test_a_misspelt_section_is_refused_when_it_holds_our_settings(tmp_path, text, near):
+    """A name like one of ours, with settings of that section in it, is no section of a service."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/shared.yml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings("orders", root=tmp_path, environ={})
+    assert near in caught.value.message
+
+
+def test_a_section_of_other_name_with_our_settings_is_noted(tmp_path):
+    """``messaging.servers`` does nothing; whoever wrote it is told which section has it."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/shared.yml").write_text("messaging:\n  servers: nats://a:4222\n")
+    loaded = load_settings("orders", root=tmp_path, environ={})
+    assert [note for note in notes(loaded) if "messaging" in note and "nats" in note]

@@ -40,7 +40,7 @@ ERRORS = st.builds(
     st.sampled_from(CLASSES),
     message=st.none() | TEXT,
     code=st.none() | TEXT,
-    status=st.none() | st.integers(),
+    status=st.none() | st.integers(400, 599),
     details=st.none() | st.dictionaries(TEXT, JSON, max_size=4),
 )
 

@@ -160,6 +160,19 @@ async def test_a_handler_chooses_when_it_gets_the_message_again(process):
     assert await process(later, Recorded(body())) == [("nak", timedelta(minutes=2))]
 
 
+async def test_a_returned_retry_or_refusal_counts_like_a_raised_one(process):
+    """What a handler returns is not lost in an ack."""
+
+    async def later(event: Placed) -> Retry:
+        return Retry(7)
+
+    async def never(event: Placed) -> Permanent:
+        return Permanent("No such account.")
+
+    assert await process(later, Recorded(body())) == [("nak", timedelta(seconds=7))]
+    assert await process(never, Recorded(body(), sequence=8)) == [("term", "permanent")]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

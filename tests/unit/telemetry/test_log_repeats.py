@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import glam_sdk
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
 from glam_sdk.telemetry.logs import get_logger, pipeline
 
@@ -158,3 +159,11 @@ def test_the_place_is_where_it_was_raised():
     assert error_key("error", "x", "y", caught.value).place.startswith(__file__)
     assert error_key("error", "x", "y", ValueError()).place == ""
     assert error_key("error", "x", "y", None).exception_type == ""
+
+
+def test_errors_that_differ_in_their_fields_are_all_written(telemetry):
+    """Only what is identical is held back: each of these orders failed."""
+    log = glam_sdk.get_logger("pay")
+    for number in range(12):
+        log.error("payment.failed", order_id=f"o-{number}")
+    assert len(telemetry.logs("payment.failed")) == 12
