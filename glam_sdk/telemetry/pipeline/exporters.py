@@ -7,7 +7,8 @@ The gRPC exporter, which costs 70 ms and 15 MB, is imported only when chosen.
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib
+from typing import Any, Final, Literal
 
 from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, LogRecordExporter
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
@@ -16,6 +17,15 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from glam_sdk.config import Settings, TelemetrySettings
 
 Signal = Literal["traces", "metrics", "logs"]
+_PACKAGE: Final = "opentelemetry.exporter.otlp.proto"
+_OTLP: Final = {
+    ("traces", "http/protobuf"): f"{_PACKAGE}.http.trace_exporter:OTLPSpanExporter",
+    ("traces", "grpc"): f"{_PACKAGE}.grpc.trace_exporter:OTLPSpanExporter",
+    ("metrics", "http/protobuf"): f"{_PACKAGE}.http.metric_exporter:OTLPMetricExporter",
+    ("metrics", "grpc"): f"{_PACKAGE}.grpc.metric_exporter:OTLPMetricExporter",
+    ("logs", "http/protobuf"): f"{_PACKAGE}.http._log_exporter:OTLPLogExporter",
+    ("logs", "grpc"): f"{_PACKAGE}.grpc._log_exporter:OTLPLogExporter",
+}
 
 
 def wants_otlp(settings: TelemetrySettings, signal: Signal) -> bool:
@@ -30,58 +40,35 @@ def wants_otlp(settings: TelemetrySettings, signal: Signal) -> bool:
     return settings.endpoint_for(signal) is not None or chosen in settings.model_fields_set
 
 
+def _otlp(settings: TelemetrySettings, signal: Signal) -> Any:
+    """Make the OTLP exporter of a signal for its protocol and address."""
+    module, _, name = _OTLP[signal, settings.protocol_for(signal)].partition(":")
+    return getattr(importlib.import_module(module), name)(endpoint=settings.endpoint_for(signal))
+
+
 def span_exporters(settings: Settings) -> list[SpanExporter]:
     """Make the exporters of spans."""
-    chosen, exporters = settings.telemetry, list[SpanExporter]()
-    if wants_otlp(chosen, "traces"):
-        endpoint = chosen.endpoint_for("traces")
-        if chosen.protocol_for("traces") == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
-                OTLPSpanExporter as GrpcSpanExporter,
-            )
-
-            exporters.append(GrpcSpanExporter(endpoint=endpoint))
-        else:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-            exporters.append(OTLPSpanExporter(endpoint=endpoint))
-    if "console" in chosen.traces_exporter:
+    exporters = list[SpanExporter]()
+    if wants_otlp(settings.telemetry, "traces"):
+        exporters.append(_otlp(settings.telemetry, "traces"))
+    if "console" in settings.telemetry.traces_exporter:
         exporters.append(ConsoleSpanExporter())
     return exporters
 
 
 def metric_exporter(settings: Settings) -> MetricExporter | None:
     """Make the exporter of metrics, if they are pushed at all."""
-    chosen = settings.telemetry
-    if wants_otlp(chosen, "metrics"):
-        endpoint = chosen.endpoint_for("metrics")
-        if chosen.protocol_for("metrics") == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
-                OTLPMetricExporter as GrpcMetricExporter,
-            )
-
-            return GrpcMetricExporter(endpoint=endpoint)
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-        return OTLPMetricExporter(endpoint=endpoint)
-    return ConsoleMetricExporter() if "console" in chosen.metrics_exporter else None
+    if wants_otlp(settings.telemetry, "metrics"):
+        exporter: MetricExporter = _otlp(settings.telemetry, "metrics")
+        return exporter
+    return ConsoleMetricExporter() if "console" in settings.telemetry.metrics_exporter else None
 
 
 def log_exporters(settings: Settings) -> list[LogRecordExporter]:
     """Make the exporters of log records."""
-    chosen, exporters = settings.telemetry, list[LogRecordExporter]()
-    if wants_otlp(chosen, "logs"):
-        endpoint = chosen.endpoint_for("logs")
-        if chosen.protocol_for("logs") == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (
-                OTLPLogExporter as GrpcLogExporter,
-            )
-
-            exporters.append(GrpcLogExporter(endpoint=endpoint))
-        else:
-            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-
-            exporters.append(OTLPLogExporter(endpoint=endpoint))
-    if "console" in chosen.logs_exporter:
+    exporters = list[LogRecordExporter]()
+    if wants_otlp(settings.telemetry, "logs"):
+        exporters.append(_otlp(settings.telemetry, "logs"))
+    if "console" in settings.telemetry.logs_exporter:
         exporters.append(ConsoleLogRecordExporter())
     return exporters
