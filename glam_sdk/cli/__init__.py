@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glam_sdk import cli_database, cli_messaging
 from glam_sdk._internal.version import __version__
+from glam_sdk.cli import database, messaging
 from glam_sdk.config import describe, load_settings, notes
 from glam_sdk.errors import GlamBaseError
 
@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--root", type=Path, help="directory of config/ and .env (default: here)")
     config.add_argument("--set", action="store_true", help="only what is not a default")
     config.set_defaults(run=_config)
-    cli_database.add_commands(commands)
-    cli_messaging.add_commands(commands)
+    database.add_commands(commands)
+    messaging.add_commands(commands)
     return parser
 
 
