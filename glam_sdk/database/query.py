@@ -12,7 +12,7 @@ import orjson
 from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ColumnElement, UnaryExpression, and_, or_
+from sqlalchemy import ColumnElement, UnaryExpression, and_, bindparam, or_
 from sqlalchemy.orm import InstrumentedAttribute, Mapper
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator
@@ -150,8 +150,10 @@ class Keyset:
         behind: list[ColumnElement[bool]] = []
         same: list[ColumnElement[bool]] = []
         for (_, column, descending), value in zip(self._keys, values, strict=True):
-            behind.append(and_(*same, column < value if descending else column > value))
-            same.append(column == value)
+            # Bound explicitly: a plain True or None would be refused by "<" and ">".
+            bound = bindparam(None, value, type_=column.type)
+            behind.append(and_(*same, column < bound if descending else column > bound))
+            same.append(column == bound)
         return or_(*behind)
 
     def _read(self, cursor: str) -> tuple[Any, ...]:

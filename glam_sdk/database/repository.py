@@ -81,14 +81,22 @@ class Repository(ReadRepository[M]):
         checked = bulk.checked_rows(session, self._mapper, rows)
         if not checked:
             return []
-        taken = [n for n in checked[0] if n not in on] if update is None else update
+        names = list(checked[0])
+        for number, row in enumerate(checked):
+            if row.keys() != checked[0].keys():
+                raise ValueError(
+                    f"Row {number} has the columns {sorted(row)}, the first {sorted(names)}. "
+                    "Give all rows of an upsert the same columns."
+                )
+        # Where nothing else is left to take over, the key itself is: the row is then returned.
+        taken = update if update is not None else [n for n in names if n not in on] or list(on)
         statement = bulk.upsert_statement(session, self._mapper, on, taken)
         options = {"populate_existing": True, ALL_MERCHANTS: True}
         written: list[M] = []
         for start in range(0, len(checked), bulk.CHUNK):
             chunk = checked[start : start + bulk.CHUNK]
             written += await self.session.scalars(statement, chunk, execution_options=options)
-        if update != () and len(written) < len(checked):
+        if taken and len(written) < len(checked):
             name = self.model.__name__
             raise ConflictError(
                 f"A {name} with the same {', '.join(on)} belongs to somebody else.",

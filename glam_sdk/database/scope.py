@@ -6,7 +6,7 @@ hand are covered as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -39,6 +39,28 @@ _ONLY_LIVE: Final = with_loader_criteria(
 
 class ScopedSession(Session):
     """Add the criteria to every statement, and check what is written."""
+
+    def bulk_save_objects(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the old bulk call where rows are limited: no event sees what it writes."""
+        self._refuse_unseen("bulk_save_objects")
+        super().bulk_save_objects(*args, **kwargs)
+
+    def bulk_insert_mappings(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the old bulk call where rows are limited."""
+        self._refuse_unseen("bulk_insert_mappings")
+        super().bulk_insert_mappings(*args, **kwargs)
+
+    def bulk_update_mappings(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the old bulk call where rows are limited."""
+        self._refuse_unseen("bulk_update_mappings")
+        super().bulk_update_mappings(*args, **kwargs)
+
+    def _refuse_unseen(self, call: str) -> None:
+        if merchant_of(self) is not None:
+            raise ForbiddenError(
+                f"Session.{call}() cannot be limited to a merchant. Use the repository's "
+                "insert_many, upsert or update_all."
+            )
 
 
 def limit_to_merchant(session: Session, merchant_id: UUID) -> None:
@@ -78,6 +100,8 @@ def _limit(state: ORMExecuteState) -> None:
     scope: tuple[UUID, LoaderCriteriaOption] | None = state.session.info.get(_MERCHANT)
     if scope is None or options.get(ALL_MERCHANTS):
         return
+    if state.is_update:
+        _refuse_giving_away(state, scope[0])
     is_limitable = is_query and not isinstance(state.statement, _TEXTS)
     if is_limitable and not isinstance(state.parameters, list):
         _add(state, scope[1])
@@ -87,6 +111,16 @@ def _limit(state: ORMExecuteState) -> None:
             "use the repository or an ORM statement, or set the execution option "
             f"{ALL_MERCHANTS}=True."
         )
+
+
+def _refuse_giving_away(state: ORMExecuteState, merchant_id: UUID) -> None:
+    """Refuse an UPDATE that would hand rows to another merchant."""
+    # SQLAlchemy has no public way to read an UPDATE's SET.
+    given: Mapping[Any, Any] = getattr(state.statement, "_values", None) or {}
+    for column, value in given.items():
+        new = getattr(value, "value", value)
+        if getattr(column, "key", column) == "merchant_id" and new != merchant_id:
+            raise ForbiddenError("A row cannot be given to another merchant from here.")
 
 
 def _add(state: ORMExecuteState, criteria: LoaderCriteriaOption) -> None:

@@ -48,12 +48,21 @@ def mark_logged(exc: BaseException) -> None:
         return  # an exception with slots; it is logged twice rather than not at all
 
 
+class _NoLock:
+    """Be what ``logging.Handler`` locks with, under its old calls and its new ones."""
+
+    def acquire(self) -> None: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
 class ChainHandler(logging.Handler):
     """Hand each record to the chain that structlog uses."""
 
     def createLock(self) -> None:  # noqa: N802 - the standard library's name
         """Have no lock: the chain needs none, and a fork could leave one held for ever."""
-        self.lock = None
+        self.lock = _NoLock()  # type: ignore[assignment]  # has what the base class calls
 
     def emit(self, record: logging.LogRecord) -> None:
         """Render and write one record; a fault is reported the standard library's way."""

@@ -349,3 +349,47 @@ async def test_a_locked_row_is_read_anew(db: Database) -> None:
         locked = await uow.repository(Shop).get(shop.id, lock=True)
         assert locked.updated_at <= datetime.now(UTC) + timedelta(seconds=1)
         assert await uow.repository(Shop).find_by_id(uuid4(), lock=True) is None
+
+
+class Flag(UuidKeyMixin, Model):
+    """A row of nothing but its key, and a boolean to sort by."""
+
+    __tablename__ = "flags"
+
+    code: Mapped[str] = mapped_column(unique=True)
+    featured: Mapped[bool] = mapped_column(default=False)
+
+
+async def test_an_upsert_of_nothing_but_the_key_returns_the_rows(db: Database) -> None:
+    """The second time too, when every row is there already."""
+    rows = [{"code": str(number)} for number in range(5)]
+    for _ in range(2):
+        async with db.unit_of_work() as uow:
+            found = await uow.repository(Flag).upsert(rows, on=["code"])
+            assert sorted(flag.code for flag in found) == ["0", "1", "2", "3", "4"]
+
+
+async def test_an_upsert_of_rows_with_different_columns_is_refused(db: Database) -> None:
+    """A column the first row has not would be lost in silence."""
+    async with db.unit_of_work() as uow:
+        with pytest.raises(ValueError, match="Row 1 has the columns"):
+            await uow.repository(Flag).upsert(
+                [{"code": "a"}, {"code": "b", "featured": True}], on=["code"]
+            )
+
+
+async def test_keyset_pages_can_be_ordered_by_a_boolean(db: Database) -> None:
+    """Each row once, also from the second page on."""
+    async with db.unit_of_work() as uow:
+        flags = [Flag(code=f"{number:02}", featured=number % 3 == 0) for number in range(10)]
+        await uow.repository(Flag).save_all(flags)
+        cursor, seen = None, []
+        while True:
+            page = await uow.repository(Flag).page_after(
+                cursor, limit=3, order_by=("-featured", "code")
+            )
+            seen += [flag.code for flag in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    assert seen == ["00", "03", "06", "09", "01", "02", "04", "05", "07", "08"]

@@ -225,3 +225,27 @@ async def test_tables_of_no_merchant_are_free(db: Database) -> None:
         await uow.repository(Country).save(Country(name="Chad"))
         await uow.session.execute(insert(Country).values(name="Peru"))
         assert await uow.session.scalar(select(func.count()).select_from(Country.__table__)) == 2
+
+
+async def test_no_update_gives_a_row_to_another_merchant(db: Database) -> None:
+    """Neither through the repository nor by a statement written by hand."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        with pytest.raises(ForbiddenError):
+            await uow.repository(Order).update_all({"merchant_id": THEIRS}, code="ours")
+        with pytest.raises(ForbiddenError):
+            await uow.session.execute(update(Order).values(merchant_id=THEIRS))
+        assert await uow.repository(Order).update_all({"total": 3}, code="ours") == 1
+        assert await uow.repository(Order).update_all({"merchant_id": OURS}, code="ours") == 1
+
+
+@pytest.mark.parametrize(
+    "call", ["bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"]
+)
+async def test_the_old_bulk_calls_are_refused_where_rows_are_limited(
+    db: Database, call: str
+) -> None:
+    """They write past every event that could check them."""
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        given = ([],) if call == "bulk_save_objects" else (Order, [])
+        with pytest.raises(ForbiddenError, match=call):
+            await uow.session.run_sync(lambda session: getattr(session, call)(*given))

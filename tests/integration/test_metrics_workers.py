@@ -181,3 +181,10 @@ def test_each_worker_pushes_under_an_instance_id_of_its_own(tmp_path) -> None:
             _, done = server.pids()
             assert receiver.wait_for(lambda r: sum(jobs(r).values()) == done, timeout_s=20)
             assert len(jobs(receiver)) == 2
+
+
+def test_a_gauge_that_is_summed_over_workers_is_on_the_scrape(tmp_path: Path) -> None:
+    """The SDK gives a gauge's points no start; adding two of them must not cost the scrape."""
+    with serving("uvicorn", tmp_path) as server:
+        server.pids(2)
+        assert {server.values()["job_levels"] for _ in range(6)} == {2.0}

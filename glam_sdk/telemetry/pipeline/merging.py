@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     Buckets,
     ExponentialHistogramDataPoint,
@@ -42,12 +44,26 @@ def newest(one: NumberDataPoint, other: NumberDataPoint) -> NumberDataPoint:
 
 
 def _shared(one: Point, other: Point) -> dict[str, Any]:
+    given: list[int | None] = [one.start_time_unix_nano, other.start_time_unix_nano]
+    starts = [start for start in given if start is not None]  # the SDK gives a gauge's point none
     return {
         "attributes": one.attributes,
-        "start_time_unix_nano": min(one.start_time_unix_nano, other.start_time_unix_nano),
+        "start_time_unix_nano": min(starts, default=None),
         "time_unix_nano": max(one.time_unix_nano, other.time_unix_nano),
-        "exemplars": [*(one.exemplars or ()), *(other.exemplars or ())],
+        "exemplars": _newest_exemplars(one, other),
     }
+
+
+def _newest_exemplars(one: Point, other: Point) -> list[Exemplar]:
+    """Return the newest exemplar of each bucket; a counter has one bucket."""
+    bounds = one.explicit_bounds if isinstance(one, HistogramDataPoint) else ()
+    newest: dict[int, Exemplar] = {}
+    for exemplar in (*(one.exemplars or ()), *(other.exemplars or ())):
+        bucket = bisect_left(bounds, exemplar.value)
+        known = newest.get(bucket)
+        if known is None or known.time_unix_nano < exemplar.time_unix_nano:
+            newest[bucket] = exemplar
+    return list(newest.values())
 
 
 def _totals(

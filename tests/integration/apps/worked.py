@@ -15,6 +15,7 @@ jobs = counter("jobs.done", unit="{job}", description="Jobs done.")
 took = histogram("job.duration", unit="s", description="Duration of jobs.")
 active = up_down_counter("jobs.active", unit="{job}", description="Jobs under way.")
 highest = gauge("job.highest", description="Highest number.", workers="max")
+levels = gauge("job.levels", description="Sum over workers.", workers="sum")
 mine = gauge("job.mine", description="Number of a worker.", workers="worker")
 own = prometheus_client.Counter("own_jobs", "Jobs, counted the old way.")
 own_sizes = prometheus_client.Histogram("own_sizes", "Sizes.", buckets=[10, 100])
@@ -38,4 +39,5 @@ async def job(number: int) -> dict[str, int]:
     active.add(1)
     highest.set(number)
     mine.set(number)
+    levels.set(1)
     return {"pid": os.getpid()}
