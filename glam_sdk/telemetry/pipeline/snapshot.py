@@ -27,6 +27,8 @@ from prometheus_client.samples import Exemplar as RegistryExemplar
 from prometheus_client.samples import Sample, Timestamp
 
 CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_MAX_INT: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,14 @@ class Snapshot:
 
     def encode(self) -> bytes:
         """Return the snapshot as JSON."""
-        return orjson.dumps(
-            {
-                "m": [_metric(each.scope, each.metric) for each in self.metrics],
-                "r": [_family(family) for family in self.registry],
-            },
-            option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY,
-            default=str,
-        )
+        content = {
+            "m": [_metric(each.scope, each.metric) for each in self.metrics],
+            "r": [_family(family) for family in self.registry],
+        }
+        try:
+            return orjson.dumps(content, option=_OPTIONS, default=str)
+        except TypeError:  # one odd label or number must not cost the whole scrape
+            return orjson.dumps(_encodable(content), option=_OPTIONS, default=str)
 
     @classmethod
     def decode(cls, body: bytes) -> Snapshot:
@@ -82,6 +84,19 @@ class Snapshot:
             )
         except (KeyError, TypeError, IndexError, ValueError) as exc:
             raise ValueError("These bytes are no snapshot of metrics.") from exc
+
+
+def _encodable(value: Any) -> Any:
+    """Return what JSON can carry: no lone surrogates, no integers beyond 64 bits."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and abs(value) > _MAX_INT:
+        return float(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    return value
 
 
 def _metric(scope: str, metric: Metric) -> list[Any]:

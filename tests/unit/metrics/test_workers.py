@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import prometheus_client
@@ -308,3 +309,14 @@ def test_retired_series_are_bounded() -> None:
     found = list(points_of(kept.metrics[0].metric))
     assert len(found) == 2001
     assert sum(point.value for point in found) == 4500
+
+
+def test_one_odd_value_does_not_cost_the_snapshot() -> None:
+    """A label with a lone surrogate and an integer beyond 64 bits arrive, made plain."""
+    odd = number("odd", 2**70)
+    point = replace(odd.metric.data.data_points[0], attributes={"x": "a\udc80"})
+    metric = replace(odd.metric, data=replace(odd.metric.data, data_points=[point]))
+    read = Snapshot.decode(Snapshot([replace(odd, metric=metric)]).encode())
+    (found,) = read.metrics[0].metric.data.data_points
+    assert found.value == float(2**70)
+    assert dict(found.attributes) == {"x": "a?"}
