@@ -16,16 +16,6 @@ _MAX_QUERY: Final = 1_024
 _MAX_HEADER: Final = 512
 
 
-def known_method(method: str) -> str:
-    """Return the method, or ``_OTHER`` for one no standard names: a client must not make series."""
-    return method if method in conv.HTTP_KNOWN_METHODS else conv.HTTP_METHOD_OTHER
-
-
-def span_method(method: str) -> str:
-    """Return how the span's name begins; ``HTTP`` for an unknown method."""
-    return "HTTP" if method == conv.HTTP_METHOD_OTHER else method
-
-
 def known_scheme(scheme: str) -> str:
     """Return the scheme, or ``http`` for one that a proxy header made up."""
     return scheme if scheme in _KNOWN_SCHEMES else "http"

@@ -18,11 +18,12 @@ from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from glam_sdk.api.attributes import shown_path, span_method
+from glam_sdk.api.attributes import shown_path
 from glam_sdk.api.routes import Arrival, route_template
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
+from glam_sdk.telemetry.http_methods import span_method
 
 SCOPE_KEY: Final = "glam.exchange"
 Scope = MutableMapping[str, Any]

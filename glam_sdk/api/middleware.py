@@ -16,7 +16,7 @@ from glam_sdk import context as ids
 from glam_sdk._internal.guard import guarded
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
-from glam_sdk.api.attributes import known_method, known_scheme, request_attributes, span_method
+from glam_sdk.api.attributes import known_scheme, request_attributes
 from glam_sdk.api.escaped import EscapedError, is_stray
 from glam_sdk.api.exception_handlers import unexpected_answer
 from glam_sdk.api.exchange import SCOPE_KEY, Exchange
@@ -28,6 +28,7 @@ from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
+from glam_sdk.telemetry.http_methods import known_method, span_method
 from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
 

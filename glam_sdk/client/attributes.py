@@ -10,6 +10,7 @@ from opentelemetry.util.types import AttributeValue
 from glam_sdk._internal.redact import redact_url
 from glam_sdk.client.extensions import SENT, URL_TEMPLATE
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.http_methods import known_method, span_method
 
 Attributes = dict[str, AttributeValue]
 
@@ -23,7 +24,7 @@ def origin_of(url: httpx.URL) -> tuple[str, int]:
 
 def span_name(request: httpx.Request) -> str:
     """Return ``{method} {url.template}``, or the method alone when the caller gave no template."""
-    method = request.method if request.method in conv.HTTP_KNOWN_METHODS else "HTTP"
+    method = span_method(known_method(request.method))
     template = request.extensions.get(URL_TEMPLATE)
     return f"{method} {template}" if template else method
 
@@ -31,9 +32,8 @@ def span_name(request: httpx.Request) -> str:
 def metric_attributes(request: httpx.Request) -> Attributes:
     """Return the labels that are known before sending; the span has them too."""
     host, port = origin_of(request.url)
-    method = request.method if request.method in conv.HTTP_KNOWN_METHODS else conv.HTTP_METHOD_OTHER
     attributes: Attributes = {
-        conv.HTTP_REQUEST_METHOD: method,
+        conv.HTTP_REQUEST_METHOD: known_method(request.method),
         conv.SERVER_ADDRESS: host,
         conv.SERVER_PORT: port,
     }

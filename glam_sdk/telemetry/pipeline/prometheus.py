@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
@@ -21,17 +20,12 @@ from glam_sdk.telemetry.pipeline import prometheus_names as names
 from glam_sdk.telemetry.pipeline import prometheus_protobuf as protobuf
 from glam_sdk.telemetry.pipeline.metrics import iterate_metrics
 from glam_sdk.telemetry.pipeline.prometheus_accept import (
-    OPENMETRICS,
-    TEXT,
     Format,
     choose_format,
 )
 from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family, Warned
 from glam_sdk.telemetry.pipeline.prometheus_samples import SampleWriter, samples
 from glam_sdk.telemetry.pipeline.registry import collect_registry
-
-TEXT_TYPE: Final = TEXT.content_type
-OPENMETRICS_TYPE: Final = OPENMETRICS.content_type
 
 
 @dataclass(slots=True)

@@ -21,8 +21,6 @@ class ExportRecord:
     succeeded: int = 0
     failed: int = 0
     failures_in_a_row: int = 0
-    last_success: float | None = None
-    """Seconds of ``time.time()``."""
     items_exported: int = 0
     items_failed: dict[str, int] = field(default_factory=dict)
     """By the type of the error."""
@@ -37,7 +35,6 @@ class ExportRecord:
         if success:
             self.succeeded += 1
             self.failures_in_a_row = 0
-            self.last_success = time.time()
             self.items_exported += items
         else:
             self.failed += 1
