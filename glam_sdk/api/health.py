@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from glam_sdk.api.envelope import ApiResponse
 from glam_sdk.api.responses import success_response
+from glam_sdk.api.routes import OwnRoute
 
 Readiness = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 
@@ -34,7 +35,10 @@ def create_health_router(
         readiness: Tells whether the service can work now, and the state of each component.
     """
     router = APIRouter(
-        prefix=f"{prefix.rstrip('/')}/health", tags=["health"], dependencies=[Depends(_uncached)]
+        prefix=f"{prefix.rstrip('/')}/health",
+        tags=["health"],
+        dependencies=[Depends(_uncached)],
+        route_class=OwnRoute,
     )
 
     @router.get("", summary="Envelope with the service's state")

@@ -10,6 +10,7 @@ from glam_sdk.api.exchange import Exchange
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import metrics
+from glam_sdk.telemetry.series import SeriesOf
 
 
 class Instruments:
@@ -17,16 +18,20 @@ class Instruments:
 
     def __init__(self) -> None:
         meter = metrics.get_meter("glam_sdk.api")
-        self._duration = metrics.duration_histogram(
-            meter,
-            conv.HTTP_SERVER_REQUEST_DURATION,
-            description="Duration of HTTP server requests.",
-            buckets=conv.HTTP_DURATION_BUCKETS,
+        self._duration = SeriesOf(
+            metrics.duration_histogram(
+                meter,
+                conv.HTTP_SERVER_REQUEST_DURATION,
+                description="Duration of HTTP server requests.",
+                buckets=conv.HTTP_DURATION_BUCKETS,
+            )
         )
-        self._active = meter.create_up_down_counter(
-            conv.HTTP_SERVER_ACTIVE_REQUESTS,
-            unit="{request}",
-            description="Number of active HTTP server requests.",
+        self._active = SeriesOf(
+            meter.create_up_down_counter(
+                conv.HTTP_SERVER_ACTIVE_REQUESTS,
+                unit="{request}",
+                description="Number of active HTTP server requests.",
+            )
         )
         self._errors = meter.create_counter(
             conv.GLAM_ERRORS,
@@ -37,13 +42,18 @@ class Instruments:
     def opened(self, exchange: Exchange) -> None:
         """Count a request as active."""
         with guarded("api.metrics"):
-            self._active.add(1, exchange.measured)
+            self._count_active(exchange.measured, 1)
 
     def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
-        """Measure a request that has ended."""
+        """Measure a request that has ended; its context is the current one."""
         with guarded("api.metrics"):
-            self._active.add(-1, exchange.measured)
-            self._duration.record(exchange.duration_s, shared, context=exchange.context)
+            self._count_active(exchange.measured, -1)
+            key = tuple(shared.values())
+            (self._duration.get(key) or self._duration.add(key, shared))(exchange.duration_s)
+
+    def _count_active(self, measured: Mapping[str, Any], change: int) -> None:
+        key = tuple(measured.values())
+        (self._active.get(key) or self._active.add(key, measured))(change)
 
     def failed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Count the error of a request that was answered with one."""

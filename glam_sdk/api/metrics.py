@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from glam_sdk.api.routes import OwnRoute
+
 Scrape = Callable[[str], tuple[bytes, str]]
 _WORTH_ZIPPING: Final = 1024
 
@@ -22,7 +24,7 @@ def create_metrics_router(scrape: Scrape, path: str) -> APIRouter:
         scrape: Renders all metrics for an ``Accept`` header; run in a thread, off the event loop.
         path: Where it is served.
     """
-    router = APIRouter()
+    router = APIRouter(route_class=OwnRoute)
 
     @router.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
     async def metrics(request: Request) -> Response:

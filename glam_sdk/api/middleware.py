@@ -162,24 +162,19 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
+        # What the application attached in between must show in none of our signals.
+        token = attach(exchange.context)
         with guarded("api.finish"):
             shared = exchange.outcome()
             if exchange.is_measured:
                 self._instruments.closed(exchange, shared)
             self._instruments.failed(exchange, shared)
-            self._log(exchange, shared)
+            self._access_log.write(exchange, shared)
             exchange.complete_span(shared)
+        detach(token)
         if not exchange.is_joined:
             with guarded("api.end_span"):
                 exchange.span.end(exchange.ended_ns)
-
-    def _log(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
-        # What the application attached in between must not show in our own line.
-        token = attach(exchange.context)
-        try:
-            self._access_log.write(exchange, shared)
-        finally:
-            detach(token)
 
 
 def is_server_span(span: Span) -> bool:

@@ -1,4 +1,4 @@
-"""Tell the route template of a request from what routing left in its scope.
+"""Tell the route template of a request from what routing left in its scope; match our own cheaply.
 
 A route is not matched a second time, but for two cases in which routing leaves no template: the
 prefix of a mounted sub-application, and a plain Starlette route in a FastAPI application.
@@ -10,10 +10,24 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Mount
 
 Scope = MutableMapping[str, Any]
+
+
+class OwnRoute(APIRoute):
+    """Be a route of ours, with no parameter in its path.
+
+    A service's every request is matched against what stands before its own route: so this looks at
+    the end of the path, at a twentieth of the price, before it matches in earnest.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Tell whether a request is for this route."""
+        if not scope["path"].endswith(self.path):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Both structlog and the standard library end here, so a line looks the same whoev
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from time import time
+from typing import Any, Final
 
 import structlog
-from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
@@ -20,9 +20,7 @@ from opentelemetry.context import (
     get_current,
 )
 
-from glam_sdk import context as ids
 from glam_sdk._internal.guard import guarded
-from glam_sdk.telemetry.log_context import request_context
 from glam_sdk.telemetry.log_encoding import (
     current_exception,
     encode_json,
@@ -34,6 +32,7 @@ from glam_sdk.telemetry.log_encoding import (
     text,
     traceback_text,
 )
+from glam_sdk.telemetry.log_line import GUARDED_NAMES, Event, Line, attributes_of, lay_out
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
 
@@ -50,14 +49,7 @@ _SEVERITY: Final = {
     "critical": SeverityNumber.FATAL,
 }
 _CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
-_IDS: Final = ("request_id", "correlation_id")
-_BASE: Final = ("timestamp", "level", "message", "logger", "service", "environment")
-# A field of the same name is written as extra_<name>, whether the line has ours or not.
-_RESERVED: Final = frozenset(
-    {*_BASE, "trace_id", "span_id", "trace_flags"}
-    | {"exception", "exception.type", "exception.message", "event"}
-)
-_GUARDED_NAMES: Final = _RESERVED | frozenset(_IDS)
+_ERRORS: Final = frozenset({"error", "critical"})
 # One line a request: past the limit it loses its traceback, never the line.
 _NEVER_HELD: Final = frozenset({"glam_sdk.access"})
 _CONSOLE_HIDES: Final = frozenset(
@@ -65,15 +57,6 @@ _CONSOLE_HIDES: Final = frozenset(
     | {"exception.type", "exception.message"}
 )
 OWN_LOGGER: Final = "glam_sdk.log"
-
-
-class _Event(NamedTuple):
-    level: str
-    logger: str
-    message: str
-    exc: BaseException | None
-    created: float
-    with_traceback: bool = True
 
 
 @dataclass(slots=True)
@@ -101,7 +84,7 @@ class LogPipeline:
         name = getattr(getattr(logger, "levels", None), "name", "root")
         message = event.pop("event", "")
         exc = current_exception(event.pop("exc_info", None))
-        line = self.line(_CANONICAL.get(method, method), name, message, event, exc)
+        line = self.line(method, name, message, event, exc)
         if line is None:
             raise structlog.DropEvent
         return line
@@ -126,8 +109,7 @@ class LogPipeline:
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
-        line = self.line(level, logger, message, fields, exc, created)
-        if line is not None:
+        if (line := self.line(level, logger, message, fields, exc, created)) is not None:
             self.write(line)
 
     def line(
@@ -142,16 +124,17 @@ class LogPipeline:
         """Return the finished line, or None for one that is held back; never raises."""
         shown = "?"
         try:
+            level = _CANONICAL.get(level, level)
             shown = text(message) if type(message) is str else safe_str(message)
             with_traceback = True
-            if self.repeats is not None:
-                if self.repeats.is_due:
+            if (repeats := self.repeats) is not None:
+                if repeats.is_due:
                     self.write_repeats()
-                if level in {"error", "critical"}:
+                if level in _ERRORS:
                     with_traceback = self._admit(level, logger, shown, exc, fields)
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
-            event = _Event(level, logger, shown, exc, created or time.time(), with_traceback)
+            event = Event(level, logger, shown, exc, created or time(), with_traceback)
             return self._render(event, fields, get_current())
         except Exception as failure:  # noqa: BLE001 - logging must not break the caller
             return encode_json(
@@ -186,20 +169,17 @@ class LogPipeline:
         fields: dict[str, Any] = {"repeated": held, "window_s": window_s}
         if key.exception_type:
             fields |= {"error": key.exception_type, "place": key.place}
-        event = _Event(key.level, key.logger, key.message, None, time.time())
+        event = Event(key.level, key.logger, key.message, None, time())
         # It stands for many, so it belongs to none of their traces.
         line = self._render(event, fields, Context())
         self.write(line)
 
-    def _render(self, event: _Event, fields: Mapping[str, Any], context: Context) -> bytes:
-        line = self._base(event, context)
-        shown = _shown_fields(request_context(context), line)
-        shown.update(_shown_fields(fields, line))
+    def _render(self, event: Event, fields: Mapping[str, Any], context: Context) -> bytes:
+        line = lay_out(event, fields, self.service, self.environment, context)
         if self.provider is not None and not context.get(_SUPPRESS_INSTRUMENTATION_KEY):
             # The exporter's own lines are left out: a dead collector must not feed itself.
             with guarded("logs.emit"):
-                self._emit(self.provider, event, line, shown, context)
-        line.update(shown)
+                self._emit(self.provider, event, line, context)
         if (exc := event.exc) is not None:
             line["exception.type"] = exception_type(exc)
             line["exception.message"] = exception_message(exc)
@@ -210,53 +190,23 @@ class LogPipeline:
         encoded = encode_json(line)
         return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
 
-    def _base(self, event: _Event, context: Context) -> dict[str, Any]:
-        """Return the fields every line has, in the order a person reads them."""
-        line: dict[str, Any] = {
-            "timestamp": iso_timestamp(event.created),
-            "level": event.level,
-            "message": event.message,
-            "logger": event.logger,
-            "service": self.service,
-            "environment": self.environment,
-        }
-        span = trace.get_current_span(context).get_span_context()
-        if span.is_valid:
-            line["trace_id"] = f"{span.trace_id:032x}"
-            line["span_id"] = f"{span.span_id:016x}"
-            line["trace_flags"] = f"{span.trace_flags:02x}"
-        if (correlation_id := ids.correlation_id(context)) is not None:
-            line["correlation_id"] = correlation_id
-        if (request_id := ids.request_id(context)) is not None:
-            line["request_id"] = request_id
-        return line
-
-    def _emit(
-        self,
-        provider: LoggerProvider,
-        event: _Event,
-        line: Mapping[str, Any],
-        shown: Mapping[str, Any],
-        context: Context,
-    ) -> None:
+    def _emit(self, provider: LoggerProvider, event: Event, line: Line, context: Context) -> None:
         if self._emitters_of is not provider:
             self._emitters, self._emitters_of = {}, provider
         emitter = self._emitters.get(event.logger)
         if emitter is None:
             emitter = self._emitters[event.logger] = provider.get_logger(event.logger)
-        attributes = {key: line[key] for key in _IDS if key in line}
-        attributes.update(list(shown.items())[:_MAX_ATTRIBUTES])
         emitter.emit(
             timestamp=int(event.created * 1e9),
             context=context,
             severity_number=_SEVERITY.get(event.level, SeverityNumber.INFO),
             severity_text=event.level.upper(),
             body=event.message,
-            attributes=attributes,
+            attributes=dict(islice(attributes_of(line).items(), _MAX_ATTRIBUTES)),
             exception=event.exc,
         )
 
-    def _render_console(self, line: Mapping[str, Any]) -> bytes:
+    def _render_console(self, line: Line) -> bytes:
         if self._renderer is None:
             is_terminal = sys.stdout is not None and sys.stdout.isatty()
             self._renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
@@ -265,24 +215,7 @@ class LogPipeline:
         return written.encode("utf-8", "backslashreplace")
 
 
-def _shown_fields(fields: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key if key not in _GUARDED_NAMES else _free_name(key, value, line): plain(value, key)
-        for key, value in fields.items()
-    }
-
-
-def _free_name(key: str, value: object, line: Mapping[str, Any]) -> str:
-    """Keep a caller's field from replacing one of ours: it becomes ``extra_<key>``.
-
-    An id may be given where the work has none, as for a message that is only looked at.
-    """
-    if key in _IDS and line.get(key, value) == value:
-        return key
-    return f"extra_{key}"
-
-
-def _shortened(line: Mapping[str, Any], size: int) -> bytes:
-    kept = {k: v for k, v in line.items() if k in _GUARDED_NAMES}
+def _shortened(line: Line, size: int) -> bytes:
+    kept = {k: v for k, v in line.items() if k in GUARDED_NAMES}
     kept["cut"] = f"{len(line) - len(kept)} fields were left out: the line had {size} bytes."
     return encode_json(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import time as clock
 import traceback
@@ -13,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
+from math import floor
 from typing import Any, Final
 
 import orjson
@@ -37,7 +37,7 @@ def iso_timestamp(created: float | None = None) -> str:
         created: Seconds since the Unix epoch; now by default.
     """
     moment = clock.time() if created is None else created
-    seconds = math.floor(moment)
+    seconds = floor(moment)
     return f"{_whole_second(seconds)}.{int((moment - seconds) * 1e6):06d}+00:00"
 
 
@@ -184,7 +184,7 @@ def safe_str(value: object) -> str:
 def encode_json(line: Any) -> bytes:
     """Encode what :func:`plain` prepared; one line of UTF-8, without the newline."""
     try:
-        return orjson.dumps(line, option=_OPTIONS)
+        return orjson.dumps(line)
     except (TypeError, ValueError):
         return orjson.dumps(plain(line), option=_OPTIONS, default=repr)
 

@@ -97,7 +97,7 @@ class RepeatLimiter:
     @property
     def is_due(self) -> bool:
         """Whether the window of an error is over, so that :meth:`ended` has something to do."""
-        return bool(self._bursts) and self._clock() >= self.next_end
+        return bool(self._bursts and self._clock() >= self.next_end)
 
     def ended(self, *, all_of_them: bool = False) -> Iterator[tuple[ErrorKey, int]]:
         """Forget the errors whose window is over; yield those that were held back, and how often.

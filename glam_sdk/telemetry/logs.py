@@ -16,7 +16,7 @@ from opentelemetry._logs import LoggerProvider
 
 from glam_sdk.telemetry.log_chain import EventDict, LogPipeline
 from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
-from glam_sdk.telemetry.log_encoding import interpolated
+from glam_sdk.telemetry.log_encoding import current_exception, interpolated
 from glam_sdk.telemetry.log_levels import levels, set_level
 
 __all__ = [
@@ -43,6 +43,7 @@ _LEVELS: Final = {
 _pipeline = LogPipeline()
 # One list for all loggers: structlog.testing.capture_logs changes it in place.
 _processors: list[Any] = [_pipeline]
+_OURS: Final = [_pipeline]
 
 
 class _Output:
@@ -63,17 +64,27 @@ class BoundLogger(structlog.BoundLoggerBase):
     def _log(
         self, method: str, event: object, args: tuple[object, ...], fields: dict[str, Any]
     ) -> None:
-        output: _Output = self._logger
-        if not output.levels.isEnabledFor(_LEVELS[method]):
+        levels = self._logger.levels
+        if not levels.isEnabledFor(_LEVELS[method]):
             return
         if "event" in fields:  # structlog's own name for the message
             fields["extra_event"] = fields.pop("event")
-        entry: EventDict = {**self._context, **fields}
-        entry["event"] = interpolated(event, args) if args else event
+        if self._context:
+            fields = {**self._context, **fields}
+        if args:
+            event = interpolated(event, args)
+        if self._processors == _OURS:
+            exc = current_exception(fields.pop("exc_info")) if "exc_info" in fields else None
+            _pipeline.log(method, levels.name, event, fields, exc=exc)
+        else:
+            self._process(method, {**fields, "event": event})
+
+    def _process(self, method: str, entry: EventDict) -> None:
+        """Go through processors that somebody else set, such as a test's."""
         line: Any = entry
         try:
             for process in self._processors:
-                line = process(output, method, line)
+                line = process(self._logger, method, line)
         except structlog.DropEvent:
             return
         if isinstance(line, bytes):

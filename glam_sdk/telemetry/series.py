@@ -1,0 +1,56 @@
+"""Measure on series of the SDK's own instruments, each looked up once.
+
+The labels of a request, a statement or a message are few and come again and again. Handing them to
+OpenTelemetry with each measurement costs 15 to 20 µs; finding the series by a small key costs 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+
+Record = Callable[[float], None]
+
+_MAX_SERIES: Final = 2_000
+
+
+class SeriesOf:
+    """Find the series of one instrument by a key that stands for its labels.
+
+    Measure with ``(series.get(key) or series.add(key, labels))(value)``. An exemplar is taken from
+    the current context.
+
+    Args:
+        instrument: Made by a meter of the OpenTelemetry API, also before ``init``.
+    """
+
+    __slots__ = ("_instrument", "_measure", "_records", "get")
+
+    def __init__(self, instrument: Counter | Histogram | UpDownCounter) -> None:
+        self._instrument: Any = instrument
+        is_histogram = isinstance(instrument, Histogram)
+        self._measure: Any = instrument.record if is_histogram else instrument.add
+        self._records: dict[Hashable, Record] = {}
+        self.get: Callable[[Hashable], Record | None] = self._records.get
+        """Return what measures on the series of a key, or None where it was not added yet."""
+
+    def add(self, key: Hashable, labels: Mapping[str, Any]) -> Record:
+        """Return what measures on a series, and remember it under its key."""
+        bind = getattr(metrics.get_meter_provider(), "glam_bind", None)
+        if bind is None:
+            return self._plain(labels)
+        # An instrument made before there was a provider has the real one inside.
+        target = getattr(self._instrument, "_real_instrument", None) or self._instrument
+        found: Record | None = bind(target, dict(labels))
+        if found is None:
+            return self._plain(labels)
+        if len(self._records) < _MAX_SERIES:
+            self._records[key] = found
+        return found
+
+    def _plain(self, labels: Mapping[str, Any]) -> Record:
+        measure = self._measure
+        return lambda value: measure(value, labels)
