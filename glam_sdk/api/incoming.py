@@ -7,9 +7,8 @@ is malformed is left out without a word, so that a hostile caller cannot fill th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
@@ -39,19 +38,17 @@ _TRACESTATE_MEMBER: Final = re.compile(
 )
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """Hold the headers that matter to us, as the caller sent them."""
 
-    trace_headers: dict[str, str] = field(default_factory=dict)
+    trace_headers: Mapping[str, str]
     request_id: str = ""
     correlation_id: str = ""
     host: str = ""
     user_agent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Hold the context a request is handled in and the ids it has."""
 
     context: Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from glam_sdk._internal.guard import guarded
+from glam_sdk._internal.guard import guarded, report
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
@@ -41,15 +41,19 @@ class Instruments:
 
     def opened(self, exchange: Exchange) -> None:
         """Count a request as active."""
-        with guarded("api.metrics"):
+        try:
             self._count_active(exchange.measured, 1)
+        except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than this measurement
+            report("api.metrics", exc)
 
     def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Measure a request that has ended; its context is the current one."""
-        with guarded("api.metrics"):
+        try:
             self._count_active(exchange.measured, -1)
             key = tuple(shared.values())
             (self._duration.get(key) or self._duration.add(key, shared))(exchange.duration_s)
+        except Exception as exc:  # noqa: BLE001 - as above
+            report("api.metrics", exc)
 
     def _count_active(self, measured: Mapping[str, Any], change: int) -> None:
         key = tuple(measured.values())

@@ -10,10 +10,17 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+)
 
 from glam_sdk import context as ids
-from glam_sdk._internal.guard import guarded
+from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
 from glam_sdk.api.attributes import known_scheme, request_attributes
@@ -99,7 +106,7 @@ class TelemetryMiddleware:
         incoming = read_headers(scope["headers"])
         current = _surroundings()
         outer = trace.get_current_span(current)
-        is_joined = is_server_span(outer)
+        is_joined = outer is not INVALID_SPAN and is_server_span(outer)
         is_excluded = self._is_excluded(_own_path(arrival))
         origin = origin_of(incoming, self._settings, current)
         span = outer
@@ -127,7 +134,7 @@ class TelemetryMiddleware:
         self, scope: Scope, incoming: Incoming, measured: Mapping[str, Any], origin: Origin
     ) -> Span | None:
         """Open the SERVER span; None when telemetry is off."""
-        with guarded("api.start_span"):
+        try:
             span = self._tracer.start_span(
                 span_method(measured[conv.HTTP_REQUEST_METHOD]),
                 context=origin.context,
@@ -135,9 +142,10 @@ class TelemetryMiddleware:
                 attributes=request_attributes(scope, incoming, measured),
                 links=origin.links,
             )
-            if span.get_span_context().is_valid:
-                return span
-        return None
+        except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
+            report("api.start_span", exc)
+            return None
+        return span if span.get_span_context().is_valid else None
 
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         """Return what every response carries."""
@@ -164,17 +172,20 @@ class TelemetryMiddleware:
         exchange.stop_clock()
         # What the application attached in between must show in none of our signals.
         token = attach(exchange.context)
-        with guarded("api.finish"):
+        try:
             shared = exchange.outcome()
             if exchange.is_measured:
                 self._instruments.closed(exchange, shared)
             self._instruments.failed(exchange, shared)
             self._access_log.write(exchange, shared)
             exchange.complete_span(shared)
-        detach(token)
-        if not exchange.is_joined:
-            with guarded("api.end_span"):
-                exchange.span.end(exchange.ended_ns)
+        except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
+            report("api.finish", exc)
+        finally:
+            detach(token)
+            if not exchange.is_joined:
+                with guarded("api.end_span"):
+                    exchange.span.end(exchange.ended_ns)
 
 
 def is_server_span(span: Span) -> bool:

@@ -7,8 +7,7 @@ prefix of a mounted sub-application, and a plain Starlette route in a FastAPI ap
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Mount
@@ -30,8 +29,7 @@ class OwnRoute(APIRoute):
         return super().matches(scope)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """Hold what a mounted application replaces in the scope."""
 
     app: Any
