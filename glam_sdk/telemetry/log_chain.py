@@ -32,7 +32,7 @@ from glam_sdk.telemetry.log_encoding import (
     text,
     traceback_text,
 )
-from glam_sdk.telemetry.log_line import GUARDED_NAMES, Event, Line, attributes_of, lay_out
+from glam_sdk.telemetry.log_line import GUARDED_NAMES, Line, attributes_of, complete
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
 
@@ -134,13 +134,30 @@ class LogPipeline:
                     with_traceback = self._admit(level, logger, shown, exc, fields)
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
-            event = Event(level, logger, shown, exc, created or time(), with_traceback)
-            return self._render(event, fields, get_current())
+            moment = created or time()
+            line = self._begin(level, logger, shown, moment)
+            complete(line, fields, context := get_current())
+            if self.provider is not None:
+                self._export(line, moment, context, exc)
+            if exc is not None:
+                _add_exception(line, exc, with_traceback=with_traceback)
+            return self._encode(line)
         except Exception as failure:  # noqa: BLE001 - logging must not break the caller
             return encode_json(
                 {"level": level, "logger": logger, "message": shown, "service": self.service}
                 | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
             )
+
+    def _begin(self, level: str, logger: str, message: str, created: float) -> Line:
+        """Return what every line has, in the order a person reads it."""
+        return {
+            "timestamp": iso_timestamp(created),
+            "level": level,
+            "message": message,
+            "logger": logger,
+            "service": self.service,
+            "environment": self.environment,
+        }
 
     def _admit(
         self,
@@ -169,42 +186,45 @@ class LogPipeline:
         fields: dict[str, Any] = {"repeated": held, "window_s": window_s}
         if key.exception_type:
             fields |= {"error": key.exception_type, "place": key.place}
-        event = Event(key.level, key.logger, key.message, None, time())
+        moment = time()
+        line = self._begin(key.level, key.logger, key.message, moment)
         # It stands for many, so it belongs to none of their traces.
-        line = self._render(event, fields, Context())
-        self.write(line)
+        complete(line, fields, Context())
+        self._export(line, moment, Context(), None)
+        self.write(self._encode(line))
 
-    def _render(self, event: Event, fields: Mapping[str, Any], context: Context) -> bytes:
-        line = lay_out(event, fields, self.service, self.environment, context)
-        if self.provider is not None and not context.get(_SUPPRESS_INSTRUMENTATION_KEY):
-            # The exporter's own lines are left out: a dead collector must not feed itself.
-            with guarded("logs.emit"):
-                self._emit(self.provider, event, line, context)
-        if (exc := event.exc) is not None:
-            line["exception.type"] = exception_type(exc)
-            line["exception.message"] = exception_message(exc)
-            if event.with_traceback:
-                line["exception"] = traceback_text(exc)
+    def _encode(self, line: Line) -> bytes:
         if self.console:
             return self._render_console(line)
         encoded = encode_json(line)
         return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
 
-    def _emit(self, provider: LoggerProvider, event: Event, line: Line, context: Context) -> None:
+    def _export(
+        self, line: Line, created: float, context: Context, exc: BaseException | None
+    ) -> None:
+        """Hand the line to OpenTelemetry, where log records are exported."""
+        # The exporter's own lines are left out: a dead collector must not feed itself.
+        if self.provider is None or context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            return
+        with guarded("logs.emit"):
+            level = line["level"]
+            self._emitter(self.provider, line["logger"]).emit(
+                timestamp=int(created * 1e9),
+                context=context,
+                severity_number=_SEVERITY.get(level, SeverityNumber.INFO),
+                severity_text=level.upper(),
+                body=line["message"],
+                attributes=dict(islice(attributes_of(line).items(), _MAX_ATTRIBUTES)),
+                exception=exc,
+            )
+
+    def _emitter(self, provider: LoggerProvider, name: str) -> Logger:
         if self._emitters_of is not provider:
             self._emitters, self._emitters_of = {}, provider
-        emitter = self._emitters.get(event.logger)
+        emitter = self._emitters.get(name)
         if emitter is None:
-            emitter = self._emitters[event.logger] = provider.get_logger(event.logger)
-        emitter.emit(
-            timestamp=int(event.created * 1e9),
-            context=context,
-            severity_number=_SEVERITY.get(event.level, SeverityNumber.INFO),
-            severity_text=event.level.upper(),
-            body=event.message,
-            attributes=dict(islice(attributes_of(line).items(), _MAX_ATTRIBUTES)),
-            exception=event.exc,
-        )
+            emitter = self._emitters[name] = provider.get_logger(name)
+        return emitter
 
     def _render_console(self, line: Line) -> bytes:
         if self._renderer is None:
@@ -213,6 +233,13 @@ class LogPipeline:
         shown = {k: v for k, v in line.items() if k not in _CONSOLE_HIDES}
         written = self._renderer(None, line["level"], {"event": line["message"], **shown})
         return written.encode("utf-8", "backslashreplace")
+
+
+def _add_exception(line: Line, exc: BaseException, *, with_traceback: bool) -> None:
+    line["exception.type"] = exception_type(exc)
+    line["exception.message"] = exception_message(exc)
+    if with_traceback:
+        line["exception"] = traceback_text(exc)
 
 
 def _shortened(line: Line, size: int) -> bytes:

@@ -38,7 +38,8 @@ def iso_timestamp(created: float | None = None) -> str:
     """
     moment = clock.time() if created is None else created
     seconds = floor(moment)
-    return f"{_whole_second(seconds)}.{int((moment - seconds) * 1e6):06d}+00:00"
+    # Formatting by % costs half of what format() does.
+    return "%s.%06d+00:00" % (_whole_second(seconds), (moment - seconds) * 1e6)  # noqa: UP031
 
 
 @lru_cache(maxsize=16)

@@ -102,6 +102,11 @@ class LineWriter:
         else:
             self._lose(1)
 
+    @property
+    def waiting(self) -> int:
+        """Lines that were taken and are not with the thread yet."""
+        return self._queue.qsize()
+
     def _has_room(self) -> bool:
         bounds = self._bounds
         return self._waiting_bytes < bounds.size_bytes and self._queue.qsize() < bounds.lines

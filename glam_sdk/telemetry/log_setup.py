@@ -75,6 +75,16 @@ def flush(timeout_s: float) -> bool:
     return all(done)
 
 
+def details() -> dict[str, int]:
+    """Return what the health report shows of the lines themselves, over all outputs."""
+    repeats = logs.pipeline().repeats
+    return {
+        "log_lines_queued": sum(writer.waiting for writer in _outputs.all()),
+        "log_lines_lost": sum(writer.lost_total for writer in _outputs.all()),
+        "log_lines_held_back": repeats.held_total if repeats is not None else 0,
+    }
+
+
 def open_outputs(settings: Settings) -> Callable[[bytes], None]:
     """Return what writes a line to standard output and, where there is one, to the log file."""
     if _outputs.stdout is None:
