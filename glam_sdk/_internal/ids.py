@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Callable
 
+import uuid_utils
 import uuid_utils.compat
 
 
@@ -15,6 +16,11 @@ def _uuid7_source() -> Callable[[], uuid.UUID]:
 
 uuid7: Callable[[], uuid.UUID] = _uuid7_source()
 """Return a UUID whose first 48 bits are the Unix time in milliseconds (RFC 9562, section 5.7)."""
+
+
+def new_event_id() -> str:
+    """Return the text of a :func:`uuid7`, without the object in between."""
+    return str(uuid_utils.uuid7())
 
 
 # Not the system's entropy: these ids identify and protect nothing, and a system call costs more

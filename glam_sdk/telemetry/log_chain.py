@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from itertools import islice
 from time import time
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ from glam_sdk.telemetry.log_encoding import (
     text,
     traceback_text,
 )
-from glam_sdk.telemetry.log_line import GUARDED_NAMES, Line, attributes_of, complete
+from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
 
@@ -40,14 +39,6 @@ EventDict = MutableMapping[str, Any]
 
 _MAX_LINE: Final = 256 * 1024
 _MAX_SAID: Final = 2_000
-_MAX_ATTRIBUTES: Final = 120  # the SDK keeps 128 and warns of more
-_SEVERITY: Final = {
-    "debug": SeverityNumber.DEBUG,
-    "info": SeverityNumber.INFO,
-    "warning": SeverityNumber.WARN,
-    "error": SeverityNumber.ERROR,
-    "critical": SeverityNumber.FATAL,
-}
 _CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _ERRORS: Final = frozenset({"error", "critical"})
 # One line a request: past the limit it loses its traceback, never the line.
@@ -137,10 +128,10 @@ class LogPipeline:
             moment = created or time()
             line = self._begin(level, logger, shown, moment)
             complete(line, fields, context := get_current())
-            if self.provider is not None:
-                self._export(line, moment, context, exc)
             if exc is not None:
                 _add_exception(line, exc, with_traceback=with_traceback)
+            if self.provider is not None:
+                self._export(line, moment, context)
             return self._encode(line)
         except Exception as failure:  # noqa: BLE001 - logging must not break the caller
             return encode_json(
@@ -190,7 +181,7 @@ class LogPipeline:
         line = self._begin(key.level, key.logger, key.message, moment)
         # It stands for many, so it belongs to none of their traces.
         complete(line, fields, Context())
-        self._export(line, moment, Context(), None)
+        self._export(line, moment, Context())
         self.write(self._encode(line))
 
     def _encode(self, line: Line) -> bytes:
@@ -199,23 +190,23 @@ class LogPipeline:
         encoded = encode_json(line)
         return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
 
-    def _export(
-        self, line: Line, created: float, context: Context, exc: BaseException | None
-    ) -> None:
+    def _export(self, line: Line, created: float, context: Context) -> None:
         """Hand the line to OpenTelemetry, where log records are exported."""
         # The exporter's own lines are left out: a dead collector must not feed itself.
         if self.provider is None or context.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return
         with guarded("logs.emit"):
+            take = getattr(self.provider, "take_line", None)
+            if take is not None and take(line, created):
+                return
             level = line["level"]
             self._emitter(self.provider, line["logger"]).emit(
                 timestamp=int(created * 1e9),
                 context=context,
-                severity_number=_SEVERITY.get(level, SeverityNumber.INFO),
+                severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
                 severity_text=level.upper(),
                 body=line["message"],
-                attributes=dict(islice(attributes_of(line).items(), _MAX_ATTRIBUTES)),
-                exception=exc,
+                attributes=attributes_of(line),
             )
 
     def _emitter(self, provider: LoggerProvider, name: str) -> Logger:

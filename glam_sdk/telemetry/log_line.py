@@ -7,9 +7,11 @@ ASCII text and numbers under names that were seen before, takes no function call
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 
 from opentelemetry import baggage, trace
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
@@ -28,10 +30,28 @@ _RESERVED: Final = frozenset(
     | {"exception", "exception.type", "exception.message", "event"}
 )
 GUARDED_NAMES: Final = _RESERVED | frozenset(IDS)
-_TRACE_FIELDS: Final = frozenset({*_BASE, "trace_id", "span_id", "trace_flags"})
+SEVERITIES: Final = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+    "critical": SeverityNumber.FATAL,
+}
+_MAX_ATTRIBUTES: Final = 120  # the SDK keeps 128 and warns of more
+# Where OpenTelemetry's conventions have what a line says of an exception.
+_EXCEPTION_NAMES: Final = {
+    "exception.type": "exception.type",
+    "exception.message": "exception.message",
+    "exception": "exception.stacktrace",
+}
+# These have a place of their own in a log record.
+_PLACED: Final = frozenset(
+    {*_BASE, "trace_id", "span_id", "trace_flags", "exception", *_EXCEPTION_NAMES}
+)
 # OpenTelemetry's own functions read these two keys at six times the price.
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(INVALID_SPAN, Context())))
 _BAGGAGE_KEY: Final = next(iter(baggage.set_baggage("any", "", Context())))
+_FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 _SHORT: Final = 1024
 _SMALL: Final = 2**53
 _MAX_FREE_NAMES: Final = 4096
@@ -48,15 +68,15 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         context: Holds the span and the ids.
     """
     if context:
-        span: Span | None = context.get(_SPAN_KEY)
+        span = cast("Span | None", context.get(_SPAN_KEY))
         if span is not None:
             # A span context is a tuple by its type; its properties cost a call each.
             trace_id, span_id, _, flags, _, is_valid = span.get_span_context()
             if is_valid:
                 line["trace_id"] = "%032x" % trace_id  # noqa: UP031 - half the price of format()
                 line["span_id"] = "%016x" % span_id  # noqa: UP031
-                line["trace_flags"] = "01" if flags == 1 else f"{flags:02x}"
-        carried: Mapping[str, object] | None = context.get(_BAGGAGE_KEY)
+                line["trace_flags"] = _FLAGS[flags & 0xFF]
+        carried = cast("Mapping[str, object] | None", context.get(_BAGGAGE_KEY))
         if carried and type(correlation_id := carried.get(ids.CORRELATION_ID_KEY)) is str:
             line["correlation_id"] = correlation_id
         if (request_id := ids.request_id(context)) is not None:
@@ -68,8 +88,13 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
 
 
 def attributes_of(line: Line) -> Line:
-    """Return what an OTLP log record has as attributes: all that has no place of its own in it."""
-    return {key: value for key, value in line.items() if key not in _TRACE_FIELDS}
+    """Return what an OTLP log record of the line has as attributes."""
+    shown = {key: value for key, value in line.items() if key not in _PLACED}
+    if len(shown) > _MAX_ATTRIBUTES:
+        shown = dict(islice(shown.items(), _MAX_ATTRIBUTES))
+    if "exception.type" in line:
+        shown |= {name: line[key] for key, name in _EXCEPTION_NAMES.items() if key in line}
+    return shown
 
 
 def _add(line: Line, fields: Mapping[str, Any]) -> None:

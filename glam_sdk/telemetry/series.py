@@ -31,8 +31,9 @@ class SeriesOf:
 
     def __init__(self, instrument: Counter | Histogram | UpDownCounter) -> None:
         self._instrument: Any = instrument
-        is_histogram = isinstance(instrument, Histogram)
-        self._measure: Any = instrument.record if is_histogram else instrument.add
+        self._measure: Any = (
+            instrument.record if isinstance(instrument, Histogram) else instrument.add
+        )
         self._records: dict[Hashable, Record] = {}
         self.get: Callable[[Hashable], Record | None] = self._records.get
         """Return what measures on the series of a key, or None where it was not added yet."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import Token
+from types import TracebackType
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    set_span_in_context,
+)
 from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
@@ -64,16 +74,7 @@ def _record_once(span: Span, exc: Exception) -> None:
             setattr(exc, _RECORDED_IN, trace_id)
 
 
-@contextmanager
-def span(
-    tracer: Tracer,
-    name: str,
-    *,
-    kind: SpanKind = SpanKind.INTERNAL,
-    attributes: Mapping[str, AttributeValue] | None = None,
-    parent: Context | None = None,
-    links: tuple[Link, ...] = (),
-) -> Iterator[Span]:
+class span:  # noqa: N801 - reads as a statement: `with span(tracer, "name"):`
     """Run a block under a new current span and end it however the block ends.
 
     An exception marks the span as failed, is recorded on the innermost of such spans, and is raised
@@ -87,23 +88,40 @@ def span(
         parent: Context that holds the parent; the current context by default.
         links: Related spans that are not the parent.
     """
-    with tracer.start_as_current_span(
-        name,
-        context=parent,
-        kind=kind,
-        attributes=attributes,
-        links=links or None,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as current:
+
+    __slots__ = ("_arguments", "_span", "_token", "_tracer")
+    _span: Span
+    _token: Token[Context]
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        name: str,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        parent: Context | None = None,
+        links: tuple[Link, ...] = (),
+    ) -> None:
+        self._tracer = tracer
+        self._arguments = (name, parent, kind, attributes, links or None)
+
+    def __enter__(self) -> Span:
+        current = self._span = self._tracer.start_span(*self._arguments)
+        self._token = attach(set_span_in_context(current))
+        return current
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        current = self._span
         try:
-            yield current
-        except Exception as exc:
-            _record_once(current, exc)
-            raise
-        except (GeneratorExit, SystemExit):
-            raise  # an end that was asked for
-        except BaseException as exc:
-            with guarded("tracing.span"):
-                _mark_failed(current, exc)
-            raise
+            if isinstance(exc, Exception):
+                _record_once(current, exc)
+            # The others are an end that was asked for.
+            elif exc is not None and not isinstance(exc, GeneratorExit | SystemExit):
+                with guarded("tracing.span"):
+                    _mark_failed(current, exc)
+        finally:
+            current.end()

@@ -1,14 +1,25 @@
-"""Build the logger provider that sends log records by OTLP."""
+"""Build the logger provider that sends log records by OTLP.
+
+Our own lines are encoded where they are logged, unless ``telemetry.span_pipeline`` says ``sdk`` or
+the exporter wants the SDK's records.
+"""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import log_exporters
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanExporter
+from glam_sdk.telemetry.pipeline.lean.log_records import (
+    EncodedLogProcessor,
+    LeanLoggerProvider,
+)
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
@@ -19,10 +30,16 @@ def build_logger_provider(
     exporters = log_exporters(settings)
     if not exporters:
         return None
-    provider = LoggerProvider(
-        resource=resource, shutdown_on_exit=False, meter_provider=meter_provider
-    )
+    is_lean = settings.telemetry.span_pipeline == "lean"
+    make = LeanLoggerProvider if is_lean else LoggerProvider
+    provider = make(resource=resource, shutdown_on_exit=False, meter_provider=meter_provider)
+    encodes = is_lean and settings.telemetry.protocol_for("logs") == "http/protobuf"
     for exporter in exporters:
-        processor = BatchLogRecordProcessor(watch.over("logs", exporter))
+        processor: BatchLogRecordProcessor
+        if encodes and not isinstance(exporter, ConsoleLogRecordExporter):
+            encoded = EncodedSpanExporter(cast("Any", exporter), lambda: provider.resource)
+            processor = EncodedLogProcessor(watch.over("logs", encoded))
+        else:
+            processor = BatchLogRecordProcessor(watch.over("logs", exporter))
         provider.add_log_record_processor(watch.over_queue("logs", processor))
     return provider

@@ -89,6 +89,7 @@ def test_a_failing_provider_costs_nothing_but_the_record(telemetry, records, mon
 
     pipeline().provider = Broken(shutdown_on_exit=False)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.delenv("PYTEST_VERSION")
     get_logger("x").info("kept", a=1)
     assert telemetry.logs("kept")[0]["a"] == 1
 

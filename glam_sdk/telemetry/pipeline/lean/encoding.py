@@ -1,0 +1,221 @@
+"""Turn a finished span into the bytes of OTLP's ``Span`` message.
+
+Most of a span has been seen before: its name, its kind, the keys of its attributes and many of
+their values (method, route, status, host). Each of these is encoded once and looked up from then
+on; what is left are two ids, two times, and the values that really differ.
+"""
+# The span and the SDK's ReadableSpan have these fields in common; the properties over them cost
+# more than the encoding.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from struct import Struct
+from typing import Any, Final, cast
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Status, TraceState
+
+from glam_sdk.telemetry.pipeline.lean import wire
+
+_pack_times: Final = Struct("<BQBQHI").pack
+"""Start (field 7), end (8) and flags (16) of a span."""
+_START_TAG, _END_TAG, _FLAGS_TAG = 0x39, 0x41, 0x0185
+_pack_time: Final = Struct("<Q").pack
+_pack_flags: Final = Struct("<I").pack
+
+_PARENT_IS_LOCAL: Final = 0x100
+_PARENT_IS_REMOTE: Final = 0x300
+_STATUS_UNSET: Final = b"\x7a\x00"
+_NONE: Final = ()
+
+_VALUES_PER_KEY: Final = 64
+_REMEMBERED_PAIRS: Final = 4096
+_REMEMBERED_NAMES: Final = 1024
+_REMEMBERED_LENGTH: Final = 128
+
+
+class _Budget:
+    """Bound what one encoder remembers over all keys."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _REMEMBERED_PAIRS
+
+    def allows(self, pair: bytes) -> bool:
+        """Take one pair off the budget, if it is worth it and there is room."""
+        if self.left <= 0 or len(pair) > _REMEMBERED_LENGTH:
+            return False
+        self.left -= 1
+        return True
+
+
+class _Values(dict[Any, bytes]):
+    """Hold the encoded pairs of one key, value → pair; encode and mostly keep those not seen yet.
+
+    All values of one table have one type: ``1``, ``1.0`` and ``True`` are equal keys of a dict.
+    """
+
+    __slots__ = ("_budget", "_key")
+
+    def __init__(self, key: str, budget: _Budget) -> None:
+        super().__init__()
+        self._key = key
+        self._budget = budget
+
+    def __missing__(self, value: Any) -> bytes:
+        pair = wire.attribute(b"\x4a", self._key, value)
+        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
+            self[value] = pair
+        return pair
+
+
+class _Keys(dict[str, _Values]):
+    """Hold the tables of all keys with values of one type."""
+
+    __slots__ = ("_budget",)
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__()
+        self._budget = budget
+
+    def __missing__(self, key: str) -> _Values:
+        values = _Values(key, self._budget)
+        if self._budget.allows(b""):
+            self[key] = values
+        return values
+
+
+class SpanEncoder:
+    """Encode spans and remember what they have in common, within bounds."""
+
+    __slots__ = ("_names", "_tables")
+
+    def __init__(self) -> None:
+        budget = _Budget()
+        self._tables = {kind: _Keys(budget) for kind in (str, int, bool)}
+        self._names: dict[str, tuple[SpanKind, bytes]] = {}
+
+    def encode(self, span: ReadableSpan, attributes: Mapping[str, Any], dropped: int) -> bytes:
+        """Return the body of a ``Span`` message.
+
+        Args:
+            span: A finished span.
+            attributes: Its attributes.
+            dropped: How many attributes it had to drop.
+        """
+        trace_id, span_id, _, _, state, _ = cast("SpanContext", span._context)
+        parent = span._parent
+        name, kind = span._name, span._kind
+        known = self._names.get(name)
+        parts = [
+            b"\x0a\x10",
+            trace_id.to_bytes(16, "big"),
+            b"\x12\x08",
+            span_id.to_bytes(8, "big"),
+            known[1] if known is not None and known[0] is kind else self._name(name, kind),
+        ]
+        flags = _PARENT_IS_LOCAL
+        if parent is not None:
+            parts += b"\x22\x08", parent[1].to_bytes(8, "big")
+            if parent[2]:
+                flags = _PARENT_IS_REMOTE
+        if state is not DEFAULT_TRACE_STATE and state:
+            parts.append(wire.sized(b"\x1a", _trace_state(state)))
+        times = _START_TAG, span._start_time or 0, _END_TAG, span._end_time or 0
+        parts.append(_pack_times(*times, _FLAGS_TAG, flags))
+        tables = self._tables
+        for key, value in attributes.items():
+            table = tables.get(type(value))
+            parts.append(
+                wire.attribute(b"\x4a", key, value) if table is None else table[key][value]
+            )
+        if dropped:
+            parts.append(b"\x50" + wire.varint(dropped))
+        if span._events is not _NONE:
+            parts.append(_events(span))
+        if span._links is not _NONE:
+            parts.append(_links(span))
+        status = span._status
+        parts.append(_STATUS_UNSET if status.is_unset else _status(status))
+        return b"".join(parts)
+
+    def _name(self, name: str, kind: SpanKind) -> bytes:
+        encoded = wire.sized(b"\x2a", wire.utf8(str(name))) + b"\x30" + wire.varint(kind.value + 1)
+        if len(self._names) < _REMEMBERED_NAMES:
+            self._names[name] = (kind, encoded)
+        return encoded
+
+
+def _trace_state(state: TraceState) -> bytes:
+    return wire.utf8(",".join(f"{key}={value}" for key, value in state.items()))
+
+
+def _status(status: Status) -> bytes:
+    message = wire.sized(b"\x12", wire.utf8(status.description)) if status.description else b""
+    return wire.sized(b"\x7a", message + b"\x18" + wire.varint(status.status_code.value))
+
+
+def _events(span: ReadableSpan) -> bytes:
+    parts = []
+    for event in span.events:
+        body = b"\x09" + _pack_time(event.timestamp) + wire.sized(b"\x12", wire.utf8(event.name))
+        body += wire.attributes(b"\x1a", (event.attributes or {}).items())
+        body += _count(b"\x20", event.dropped_attributes)
+        parts.append(wire.sized(b"\x5a", body))
+    return b"".join(parts) + _count(b"\x60", span.dropped_events)
+
+
+def _links(span: ReadableSpan) -> bytes:
+    parts = []
+    for link in span.links:
+        context: SpanContext = link.context
+        body = b"\x0a\x10" + context.trace_id.to_bytes(16, "big")
+        body += b"\x12\x08" + context.span_id.to_bytes(8, "big")
+        body += wire.attributes(b"\x22", (link.attributes or {}).items())
+        body += _count(b"\x28", link.dropped_attributes)
+        body += b"\x35" + _pack_flags(_PARENT_IS_REMOTE if context.is_remote else _PARENT_IS_LOCAL)
+        parts.append(wire.sized(b"\x6a", body))
+    return b"".join(parts) + _count(b"\x70", span.dropped_links)
+
+
+def _count(tag: bytes, dropped: int) -> bytes:
+    return tag + wire.varint(dropped) if dropped else b""
+
+
+def encode_scope(scope: InstrumentationScope | None) -> bytes:
+    """Return what stands in ``ScopeSpans`` before its spans: the scope and its schema."""
+    if scope is None:
+        return b"\x0a\x00"
+    body = wire.sized(b"\x0a", wire.utf8(str(scope.name)))
+    if scope.version:
+        body += wire.sized(b"\x12", wire.utf8(str(scope.version)))
+    body += wire.attributes(b"\x1a", (scope.attributes or {}).items())
+    schema = wire.sized(b"\x1a", wire.utf8(str(scope.schema_url))) if scope.schema_url else b""
+    return wire.sized(b"\x0a", body) + schema
+
+
+def encode_resource(resource: Resource) -> bytes:
+    """Return what stands in ``ResourceSpans`` before its scopes: the resource and its schema."""
+    body = wire.attributes(b"\x0a", resource.attributes.items())
+    schema = resource.schema_url
+    return wire.sized(b"\x0a", body) + (wire.sized(b"\x1a", wire.utf8(schema)) if schema else b"")
+
+
+def join_request(resource: bytes, batch: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return an ``ExportTraceServiceRequest`` of encoded spans, grouped by their scopes.
+
+    Args:
+        resource: From :func:`encode_resource`.
+        batch: Pairs of a scope, from :func:`encode_scope`, and a span's body.
+    """
+    scopes: dict[bytes, list[bytes]] = {}
+    for scope, span in batch:
+        parts = scopes.setdefault(scope, [scope])
+        parts += b"\x12", wire.varint(len(span)), span
+    blocks = [wire.sized(b"\x12", b"".join(parts)) for parts in scopes.values()]
+    return wire.sized(b"\x0a", resource + b"".join(blocks))

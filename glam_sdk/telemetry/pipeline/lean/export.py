@@ -1,0 +1,115 @@
+"""Collect encoded spans and send them in batches, by OTLP over HTTP."""
+
+# The SDK's queue, its client and our own spans have no public doors for these.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE
+
+from glam_sdk.telemetry.pipeline.lean.encoding import (
+    SpanEncoder,
+    encode_resource,
+    encode_scope,
+    join_request,
+)
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
+
+_log = logging.getLogger("glam_sdk.telemetry")
+
+EncodedSpan = tuple[bytes, bytes]
+"""The scope and the body of a span."""
+
+
+class EncodedSpanProcessor(BatchSpanProcessor):
+    """Encode each span when it ends and queue the bytes.
+
+    Queue, batches and their ``OTEL_BSP_*`` variables are the SDK's.
+    """
+
+    def __init__(self, exporter: Any) -> None:
+        super().__init__(exporter)
+        self._encoder = SpanEncoder()
+        self._emit: Callable[[EncodedSpan], None] = cast("Any", self._batch_processor.emit)
+
+    def take(self, span: LeanSpan) -> None:
+        """Queue a sampled span of ours."""
+        try:
+            encoded = self._encoder.encode(span, span._attributes, span._dropped)
+        except Exception:  # noqa: BLE001 - a span must not break what it observes
+            self._refuse(span.name)
+            return
+        self._emit((span._tracer.encoded_scope, encoded))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span of anybody's, if it is sampled."""
+        if not (span.context and span.context.trace_flags.sampled):
+            return
+        try:
+            encoded = self._encoder.encode(span, span.attributes or {}, span.dropped_attributes)
+            scope = encode_scope(span.instrumentation_scope)
+        except Exception:  # noqa: BLE001 - a span must not break what it observes
+            self._refuse(span.name)
+            return
+        self._emit((scope, encoded))
+
+    def _refuse(self, name: str) -> None:
+        self._batch_processor._metrics.drop_items(1, "not_encoded")
+        _log.warning("telemetry.span_not_encoded", extra={"span": name}, exc_info=True)
+
+
+class EncodedSpanExporter:
+    """Join encoded spans to requests and send them through the SDK's exporter.
+
+    Retries, timeout, compression, headers and certificates are that exporter's, and so are their
+    ``OTEL_EXPORTER_OTLP_*`` variables; only its encoder is left out.
+
+    Args:
+        inner: The SDK's exporter for OTLP over HTTP.
+        resource: Gives the resource, whose attributes are others in a forked process.
+    """
+
+    def __init__(self, inner: SpanExporter, resource: Callable[[], Resource]) -> None:
+        self._inner: Any = inner
+        self._get_resource = resource
+        self._encoded_resource: tuple[object, bytes] = (None, b"")
+
+    def export(self, batch: Sequence[EncodedSpan]) -> SpanExportResult:
+        """Send one batch."""
+        inner = self._inner
+        if inner._shutdown:
+            return SpanExportResult.FAILURE
+        data = join_request(self._resource_bytes(), batch)
+        with inner._metrics.export_operation(len(batch)) as result:
+            if 0 < inner._max_request_size < len(data):
+                _log.warning("telemetry.batch_too_large", extra={"size_bytes": len(data)})
+                result.error = ValueError(f"A request of {len(data)} bytes is too large.")
+                return SpanExportResult.FAILURE
+            sent = inner._client.export(data)
+            if not sent.success:
+                result.error = sent.error
+                if sent.status_code is not None:
+                    result.error_attrs = {HTTP_RESPONSE_STATUS_CODE: sent.status_code}
+                return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Send nothing more; an attempt under way is given up."""
+        self._inner.shutdown()
+
+    def _resource_bytes(self) -> bytes:
+        resource = self._get_resource()
+        known, encoded = self._encoded_resource
+        if known is not resource.attributes:
+            encoded = encode_resource(resource)
+            self._encoded_resource = (resource.attributes, encoded)
+        return encoded

@@ -1,0 +1,142 @@
+"""Turn a finished log line into the bytes of OTLP's ``LogRecord``, and queue them.
+
+The line's fields are JSON types already, bounded and without secrets: so nothing is cleaned, copied
+or held until a thread encodes it. What somebody logs through OpenTelemetry's own API goes the SDK's
+way into the same queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final, cast
+
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.sdk._logs import (
+    LoggerProvider,
+    LogRecordProcessor,
+    ReadableLogRecord,
+    ReadWriteLogRecord,
+)
+from opentelemetry.sdk._logs._internal import _default_logger_configurator
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
+from glam_sdk.telemetry.pipeline.lean import wire
+from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
+
+EncodedRecord = tuple[bytes, bytes]
+"""The scope and the body of a log record."""
+
+_pack_times: Final = Struct("<BQBQ").pack
+_TIME_TAG, _OBSERVED_TAG = 0x09, 0x59
+_pack_flags: Final = Struct("<BI").pack
+_FLAGS_TAG: Final = 0x45
+_MAX_SCOPES: Final = 1024
+_SDK_LIMIT: Final = 128
+"""Attributes of a record by default; our lines stay below."""
+
+
+class LeanLoggerProvider(LoggerProvider):
+    """Be the SDK's provider, with a short way for finished lines.
+
+    The way is open as long as nobody else wants the records and the SDK's settings for them are the
+    default ones: whatever needs a record as the SDK has it gets one.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._encoders: tuple[EncodedLogProcessor, ...] = ()
+        self._is_shared = False
+        super().__init__(**settings)
+        limits = self._log_record_limits
+        self._is_default = (
+            not self._disabled
+            and (limits.max_log_record_attributes or _SDK_LIMIT) >= _SDK_LIMIT
+            and limits.max_log_record_attribute_length is None
+            and self._logger_configurator is _default_logger_configurator
+        )
+
+    def add_log_record_processor(self, log_record_processor: LogRecordProcessor) -> None:
+        """Take on one more."""
+        super().add_log_record_processor(log_record_processor)
+        if isinstance(log_record_processor, EncodedLogProcessor):
+            self._encoders += (log_record_processor,)
+        else:
+            self._is_shared = True
+
+    def take_line(self, line: Line, created: float) -> bool:
+        """Queue one line for export; False where it must be emitted as a record instead.
+
+        Args:
+            line: Complete, the exception included.
+            created: Seconds since the Unix epoch.
+        """
+        if self._is_shared or not self._is_default:
+            return False
+        for encoder in self._encoders:
+            encoder.take_line(line, created)
+        return True
+
+    def _set_logger_configurator(self, *, logger_configurator: Any) -> None:
+        self._is_default = False
+        super()._set_logger_configurator(logger_configurator=logger_configurator)
+
+
+class EncodedLogProcessor(BatchLogRecordProcessor):
+    """Encode each record when it is made and queue the bytes.
+
+    Queue, batches and their ``OTEL_BLRP_*`` variables are the SDK's.
+    """
+
+    def __init__(self, exporter: Any) -> None:
+        super().__init__(exporter)
+        self._queue: Callable[[EncodedRecord], None] = cast("Any", self._batch_processor.emit)
+        self._scopes: dict[str, bytes] = {}
+
+    def take_line(self, line: Line, created: float) -> None:
+        """Queue a line of ours."""
+        name = line["logger"]
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = encode_scope(InstrumentationScope(name))
+            if len(self._scopes) < _MAX_SCOPES:
+                self._scopes[name] = scope
+        self._queue((scope, encode_line(line, created)))
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue a record that came through OpenTelemetry's API."""
+        whole = encode_logs([cast("ReadableLogRecord", log_record)])
+        (record,) = whole.resource_logs[0].scope_logs[0].log_records
+        self._queue((encode_scope(log_record.instrumentation_scope), record.SerializeToString()))
+
+
+def encode_line(line: Line, created: float) -> bytes:
+    """Return the body of a ``LogRecord`` message.
+
+    Args:
+        line: Complete.
+        created: Seconds since the Unix epoch.
+    """
+    moment = int(created * 1e9)
+    parts = [
+        _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment),
+        _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
+        wire.sized(b"\x2a", wire.any_value(line["message"])),
+        wire.attributes(b"\x32", attributes_of(line).items()),
+    ]
+    trace_id = line.get("trace_id")
+    if trace_id is not None:
+        parts += (
+            b"\x4a\x10" + bytes.fromhex(trace_id) + b"\x52\x08" + bytes.fromhex(line["span_id"]),
+            _pack_flags(_FLAGS_TAG, int(line["trace_flags"], 16)),
+        )
+    return b"".join(parts)
+
+
+def _level(name: str, number: SeverityNumber) -> bytes:
+    return b"\x10" + wire.varint(number.value) + wire.sized(b"\x1a", wire.utf8(name.upper()))
+
+
+_LEVELS: Final = {name: _level(name, number) for name, number in SEVERITIES.items()}

@@ -1,0 +1,275 @@
+"""Record one span: slots in place of an object with locks, bounded containers and copies.
+
+It is the SDK's ``Span`` to everybody who looks: the same class, the same fields, the same rules.
+What the SDK guards with a lock for each span is here one step that CPython does not interrupt.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.attributes import BoundedAttributes, _clean_attribute_value
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanLimits
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.util.types import Attributes, AttributeValue
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
+
+_log = logging.getLogger("opentelemetry.sdk.trace")
+_UNSET: Final = Status()
+_NONE: Final = ()
+PLAIN_TYPES: Final = frozenset({str, bool, int, float, bytes, type(None)})
+"""Types of values that are stored as they are; all others are cleaned by OpenTelemetry's rules."""
+
+
+def room_for_plain(limits: SpanLimits) -> int:
+    """Return how many attributes of plain types need no look at the limits."""
+    if limits.max_span_attribute_length is not None:
+        return 0  # each text must be measured
+    return sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
+
+
+class LeanSpan(Span):
+    """Record what happens under a span, and hand it over when it ends.
+
+    The slots have the names of the fields that the SDK's ``ReadableSpan`` reads.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "_context",
+        "_dropped",
+        "_end_time",
+        "_events",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_record_end_metrics",
+        "_record_exception",
+        "_set_status_on_exception",
+        "_start_time",
+        "_status",
+        "_tracer",
+    )
+
+    def begin(
+        self,
+        tracer: LeanTracer,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        start_time: int,
+    ) -> None:
+        """Fill the slots; in place of the constructor, which the SDK's class guards with a call."""
+        self._tracer = tracer
+        self._name = name
+        self._context: SpanContext = context
+        self._parent = parent
+        self._kind = kind
+        self._start_time = start_time
+        self._end_time: int | None = None
+        self._attributes: dict[str, Any] = {}
+        self._dropped = 0
+        self._events: Any = _NONE
+        self._links: Any = _NONE
+        self._status = _UNSET
+        self._record_exception = True
+        self._set_status_on_exception = True
+        self._record_end_metrics: Callable[[], None] | None = None
+
+    @property
+    def resource(self) -> Resource:
+        """Who the span comes from."""
+        return self._tracer.resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope:
+        """Which instrumentation made the span."""
+        return self._tracer.scope
+
+    @property
+    def dropped_attributes(self) -> int:
+        """How many attributes the limit cost."""
+        return self._dropped
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids to pass on."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Tell whether the span has not ended."""
+        return self._end_time is None
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute; of a key set before, the last value stays."""
+        if self._end_time is not None:
+            _log.warning("Setting attribute on ended span.")
+            return
+        attributes = self._attributes
+        if (
+            type(value) in PLAIN_TYPES
+            and type(key) is str
+            and key
+            and key not in attributes
+            and len(attributes) < self._tracer.room
+        ):
+            attributes[key] = value
+            return
+        self._set_checked(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        if self._end_time is not None:
+            _log.warning("Setting attribute on ended span.")
+            return
+        own = self._attributes
+        if not own and self._tracer.are_plain(attributes):
+            own.update(attributes)
+            return
+        self._set_cleaned(attributes)
+
+    def _set_checked(self, key: str, value: Any) -> None:
+        limits = self._tracer.limits
+        if limits.max_span_attributes == 0:
+            self._dropped += 1
+        elif not key or not isinstance(key, str):
+            _log.warning("invalid key `%s`. must be non-empty string. Dropping it.", key)
+            self._dropped += 1
+        else:
+            self._put(key, _clean_attribute_value(value, limits.max_span_attribute_length))
+
+    def _set_cleaned(self, attributes: Mapping[str, Any]) -> None:
+        limits = self._tracer.limits
+        if limits.max_span_attributes == 0:
+            self._dropped += len(attributes)
+            return
+        cleaned = _clean_attribute_value(attributes, limits.max_span_attribute_length)
+        self._dropped += len(attributes) - len(cleaned)
+        for key, value in cleaned.items():
+            self._put(key, value)
+
+    def _put(self, key: str, value: AttributeValue) -> None:
+        """Store a clean attribute as the newest; where there is no room, the oldest goes."""
+        attributes, limit = self._attributes, self._tracer.limits.max_span_attributes
+        if key in attributes:
+            del attributes[key]
+        elif limit is not None and len(attributes) >= limit:
+            _log.warning("A span has more attributes than its limit. Dropping the oldest.")
+            del attributes[next(iter(attributes))]
+            self._dropped += 1
+        attributes[key] = value
+
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        """Note something that happened at one moment."""
+        limits = self._tracer.limits
+        bounded = BoundedAttributes(
+            limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length
+        )
+        event = Event(name, bounded, timestamp)
+        if self._is_open("add_event"):
+            if self._events is _NONE:
+                self._events = BoundedList(limits.max_events)
+            self._events.append(event)
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Point to another span; an invalid context without attributes or state points nowhere."""
+        if not (context.is_valid or attributes or context.trace_state):
+            return
+        limits = self._tracer.limits
+        bounded = BoundedAttributes(
+            limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length
+        )
+        if self._is_open("add_link"):
+            if self._links is _NONE:
+                self._links = BoundedList(limits.max_links)
+            self._links.append(Link(context, bounded))
+
+    def update_name(self, name: str) -> None:
+        """Give the span another name."""
+        if self._end_time is not None:
+            _log.warning("Tried calling %s on an ended span.", "update_name")
+            return
+        self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Say how it went: OK is final, and nothing goes back to unset."""
+        if not self._is_open("set_status"):
+            return
+        code = status.status_code if isinstance(status, Status) else status
+        if code is StatusCode.UNSET or self._status.status_code is StatusCode.OK:
+            return
+        if isinstance(status, Status):
+            if description is not None:
+                _log.warning("Description %s ignored. Give it to the Status.", description)
+            self._status = status
+        elif isinstance(status, StatusCode):
+            self._status = Status(status, description)
+
+    def set_links(self, links: Sequence[Link]) -> None:
+        """Take over the links given at the start."""
+        for link in filter(None, links):
+            self.add_link(link.context, link.attributes)
+
+    def set_on_exception(self, *, records: bool, sets_status: bool) -> None:
+        """Choose what an exception does that leaves ``with span:``."""
+        self._record_exception = records
+        self._set_status_on_exception = sets_status
+
+    def call_at_end(self, counts: Callable[[], None]) -> None:
+        """Have the SDK's own counters told about the end."""
+        self._record_end_metrics = counts
+
+    def _is_open(self, call: str) -> bool:
+        if self._end_time is None:
+            return True
+        _log.warning("Tried calling %s on an ended span.", call)
+        return False
+
+    def start(self, *_: object, **__: object) -> None:
+        """Complain: the tracer has started the span."""
+        _log.warning("Calling start() on a started span.")
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span and hand it over; every later call changes nothing."""
+        now = time_ns() if end_time is None else end_time
+        # No call between the look and the store: of two threads that end a span, one does.
+        if self._end_time is not None:
+            _log.warning("Calling end() on an ended span.")
+            return
+        self._end_time = now
+        if self._record_end_metrics is not None:
+            self._record_end_metrics()
+        self._tracer.handover.take(self)
+
+    def _readable_span(self) -> ReadableSpan:
+        attributes = BoundedAttributes(self._tracer.limits.max_span_attributes, immutable=False)
+        attributes._dict = self._attributes  # noqa: SLF001 - clean already, and shared on purpose
+        attributes.dropped = self._dropped
+        attributes._immutable = True  # noqa: SLF001
+        return ReadableSpan(
+            name=self._name,
+            context=self._context,
+            parent=self._parent,
+            resource=self._tracer.resource,
+            attributes=attributes,
+            events=self._events,
+            links=self._links,
+            kind=self._kind,
+            instrumentation_info=self._tracer.instrumentation_info,
+            status=self._status,
+            start_time=self._start_time,
+            end_time=self._end_time,
+            instrumentation_scope=self._tracer.scope,
+        )
