@@ -37,6 +37,7 @@ MetricsExporter = Annotated[
     Literal["otlp", "console", "prometheus", "none"], BeforeValidator(lower)
 ]
 InternalSpan = Annotated[Literal["transaction", "operation"], BeforeValidator(lower)]
+SpanPipeline = Annotated[Literal["lean", "sdk"], BeforeValidator(lower)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]

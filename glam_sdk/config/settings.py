@@ -140,10 +140,16 @@ class TelemetrySettings(Section):
         kinds.Seconds, Env("OTEL_METRIC_EXPORT_INTERVAL", formats.milliseconds)
     ] = 60.0
     """Seconds between two pushes of metrics (the OpenTelemetry variable is in milliseconds)."""
+    metric_export_timeout_s: Annotated[
+        kinds.Seconds, Env("OTEL_METRIC_EXPORT_TIMEOUT", formats.milliseconds)
+    ] = 30.0
+    """Seconds that one push may take, where the exporter's own timeout is not shorter."""
     metric_series_limit: Annotated[int, Field(ge=1)] = 2000
     """Series that one metric may have; measurements beyond are counted as its overflow."""
     metric_label_length: Annotated[int, Field(ge=16)] = 256
     """Characters that are kept of a label's value in metrics."""
+    span_pipeline: kinds.SpanPipeline = "lean"
+    """What records spans: `lean`, or `sdk` for OpenTelemetry's own classes (the same, slower)."""
     runtime_metrics: bool = True
     """Whether process, garbage collection and event loop are measured."""
     workers_dir: Path | None = None
@@ -219,7 +225,7 @@ class DatabaseSettings(Section):
     """Seconds from which a statement is logged as slow (0: none is)."""
     repeated_query_limit: Annotated[int, Field(ge=0)] = 10
     """Times a request may ask the same before a log line hints at it (0: no hints)."""
-    internal_spans: tuple[kinds.InternalSpan, ...] = ("operation",)
+    internal_spans: tuple[kinds.InternalSpan, ...] = ("operation", "transaction")
     """Spans around those of statements: each repository `operation`, each whole `transaction`."""
     sqlite_path: str = "service.sqlite3"
     """SQLite file used when neither `url` nor `host` is set; `<service>.sqlite3` by default."""

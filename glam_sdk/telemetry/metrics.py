@@ -19,7 +19,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 from glam_sdk._internal.version import __version__
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import instruments
-from glam_sdk.telemetry.metric_names import MisuseError, WorkerRule
+from glam_sdk.telemetry.metric_names import MisuseError, WorkerRule, refuse
 
 __all__ = [
     "Counter",
@@ -106,12 +106,10 @@ def histogram(
         name: As for :func:`counter`.
         unit: As for :func:`counter`.
         description: As for :func:`counter`.
-        buckets: Upper bounds; for seconds those of the semantic conventions by default.
+        buckets: Upper bounds; for seconds those of the semantic conventions by default. A name
+            that is declared again without any has those of the first time.
     """
-    if buckets is None and unit == "s":
-        buckets = conv.HTTP_DURATION_BUCKETS
-    bounds = tuple(buckets) if buckets is not None else None
-    return instruments.Histogram(name, unit=unit, description=description, buckets=bounds)
+    return instruments.Histogram(name, unit=unit, description=description, buckets=buckets)
 
 
 def timer(name: str, /, **labels: Any) -> AbstractContextManager[None]:
@@ -129,25 +127,34 @@ def timer(name: str, /, **labels: Any) -> AbstractContextManager[None]:
 def measured(name: str, /, **labels: Any) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Record the seconds of each call of a function, sync or async.
 
+    A generator is refused, because a call only makes it: use :func:`timer` inside.
+
     Args:
         name: Of the histogram; its unit is ``s``.
         **labels: Its attributes; ``error.type`` is added when a call raises.
     """
+    if callable(name):  # used without parentheses
+        refuse("measured", "@measured needs a name: @measured('price.quote.duration').")
+        return cast("Callable[[Callable[_P, _R]], Callable[_P, _R]]", name)
 
     def decorate(inner: Callable[_P, _R]) -> Callable[_P, _R]:
-        seconds = _seconds(name)
+        problem = _untimeable(inner)
+        if problem is not None:
+            refuse(name, problem)
+            return inner
+        seconds = _seconds(name).bind(labels)
         if inspect.iscoroutinefunction(inner):
 
             @functools.wraps(inner)
             async def timed_async(*args: _P.args, **kwargs: _P.kwargs) -> object:
-                with seconds.time(labels):
+                with seconds.time():
                     return await inner(*args, **kwargs)
 
             return cast("Callable[_P, _R]", timed_async)
 
         @functools.wraps(inner)
         def timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with seconds.time(labels):
+            with seconds.time():
                 return inner(*args, **kwargs)
 
         return timed
@@ -155,6 +162,23 @@ def measured(name: str, /, **labels: Any) -> Callable[[Callable[_P, _R]], Callab
     return decorate
 
 
-@functools.lru_cache(maxsize=1024)
+def _untimeable(inner: object) -> str | None:
+    shown = getattr(inner, "__qualname__", repr(inner))
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        return f"@measured cannot time the generator {shown}. Use timer(...) inside it."
+    if isinstance(inner, staticmethod | classmethod):
+        return f"@measured must stand below @{type(inner).__name__} on {shown}."
+    return None if callable(inner) else f"@measured cannot time {shown}, which is no function."
+
+
 def _seconds(name: str) -> instruments.Histogram:
-    return histogram(name, unit="s", description=f"Duration of {name.removesuffix('.duration')}.")
+    try:
+        return _known_seconds(name)
+    except TypeError:  # it has no hash, so it is no text
+        return histogram(name, unit="s")  # which refuses it
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_seconds(name: str) -> instruments.Histogram:
+    what = str(name).removesuffix(".duration")
+    return histogram(name, unit="s", description=f"Duration of {what}.")

@@ -29,6 +29,18 @@ In Prometheus a name has underscores for dots, its unit, and `_total` when it is
 """
 
 
+_EVERYWHERE: Final = f"""\
+### Labels of any metric
+
+| label | in Prometheus | meaning |
+|---|---|---|
+| `{conv.OTEL_METRIC_OVERFLOW}` | `otel_metric_overflow="true"` | \
+The one series of everything beyond the limit of series; it has no other label. |
+| `{conv.WORKER}` | `worker="0"` | \
+The worker process, in a scrape of several; only on gauges whose rule is `worker`. |
+"""
+
+
 def page() -> str:
     """Return the whole page."""
     parts = [_HEAD, "## Metrics\n"]
@@ -39,6 +51,7 @@ def page() -> str:
         parts += [_row(spec) for spec in specs]
         parts.append("")
         parts += [f"Buckets of `{s.name}`: {_numbers(s.buckets)}.\n" for s in specs if s.buckets]
+    parts.append(_EVERYWHERE)
     parts.append("## Attributes\n")
     parts.append("Of resources, spans, log records and metrics, by their constant in the code.\n")
     parts.append("| attribute | constant |")

@@ -16,7 +16,7 @@ from opentelemetry.util._once import Once
 
 from glam_sdk.runtime import bootstrap, state
 from glam_sdk.runtime.service import Service
-from glam_sdk.telemetry import logs, stdlib_logging
+from glam_sdk.telemetry import early, logs, stdlib_logging
 
 _SILENT: Mapping[str, Any] = {
     "telemetry": {
@@ -118,6 +118,7 @@ def capture_telemetry(
 def _forget_global_providers() -> None:
     """Undo ``init`` and ``set_*_provider``; OpenTelemetry's own tests have no public way either."""
     state.forget()
+    early.forget()
     trace._TRACER_PROVIDER = None  # noqa: SLF001
     trace._TRACER_PROVIDER_SET_ONCE = Once()  # noqa: SLF001
     meters: Any = metrics._internal  # noqa: SLF001

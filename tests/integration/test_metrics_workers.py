@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,11 @@ class Server:
 
     def work(self, times: int) -> set[int]:
         """Do jobs; returns the workers that did them."""
-        return {json.loads(self.get(f"/job/{n}"))["pid"] for n in range(1, times + 1)}
+        return {pid for n in range(1, times + 1) for pid in self.work_on(n)}
+
+    def work_on(self, number: int) -> set[int]:
+        """Do one job; returns the worker that did it."""
+        return {json.loads(self.get(f"/job/{number}"))["pid"]}
 
     def pids(self, wanted: int = 2, *, but: frozenset[int] = frozenset()) -> tuple[set[int], int]:
         """Work until that many workers other than some have answered; returns them and the jobs."""
@@ -183,8 +187,33 @@ def test_each_worker_pushes_under_an_instance_id_of_its_own(tmp_path) -> None:
             assert len(jobs(receiver)) == 2
 
 
-def test_a_gauge_that_is_summed_over_workers_is_on_the_scrape(tmp_path: Path) -> None:
-    """The SDK gives a gauge's points no start; adding two of them must not cost the scrape."""
+def set_by_both(server: Server, numbers: Iterable[int]) -> list[int]:
+    """Set gauges to one number after the other until both workers have; returns what each has."""
+    set_by: dict[int, int] = {}
+    for number in numbers:
+        set_by |= dict.fromkeys(server.work_on(number), number)
+        if len(set_by) == 2:
+            break
+    return sorted(set_by.values())
+
+
+def test_each_gauge_follows_its_rule_in_two_processes(tmp_path: Path) -> None:
+    """Sum, max, min, last and per worker; what was set last wins whoever is asked."""
     with serving("uvicorn", tmp_path) as server:
         server.pids(2)
-        assert {server.values()["job_levels"] for _ in range(6)} == {2.0}
+        for numbers in (range(100, 400), range(99, 0, -1)):  # the last is the highest, the lowest
+            low, high = set_by_both(server, numbers)
+            last = high if numbers[-1] > numbers[0] else low
+            for _ in range(6):
+                values = server.values()
+                assert values["job_levels"] == 2  # each has set it to 1
+                for prefix in ("job_highest", "own_max"):
+                    assert values[prefix] == high
+                for prefix in ("job_lowest", "own_min"):
+                    assert values[prefix] == low
+                for prefix in ("job_latest", "own_mostrecent", "own_livemostrecent"):
+                    assert values[prefix] == last
+                assert values["own_sum"] == low + high
+                for prefix in ("job_mine", "own_liveall"):
+                    each = [values[f'{prefix}{{worker="{slot}"}}'] for slot in (0, 1)]
+                    assert sorted(each) == [low, high]

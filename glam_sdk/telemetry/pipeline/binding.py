@@ -7,7 +7,6 @@ measurement. A bound series skips all three; exemplars, limits and views are as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 from time import time_ns
 from typing import Any
 
@@ -48,8 +47,6 @@ class GlamMeterProvider(MeterProvider):
 
         def record(value: float) -> None:
             nonlocal bound
-            if not isfinite(value):
-                return
             storages = consumer._reader_storages  # noqa: SLF001 - replaced, never changed in place
             if bound is None or bound[0] is not storages:
                 found = _aggregation(storages, instrument, attributes)

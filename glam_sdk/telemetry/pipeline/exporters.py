@@ -8,15 +8,25 @@ The gRPC exporter, which costs 70 ms and 15 MB, is imported only when chosen.
 from __future__ import annotations
 
 import importlib
+import logging
+import re
 from typing import Any, Final, Literal
 
 from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, LogRecordExporter
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE as _TEMPORALITY,
+)
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ConsoleMetricExporter,
+    MetricExporter,
+)
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from glam_sdk.config import Settings, TelemetrySettings
 
 Signal = Literal["traces", "metrics", "logs"]
+_log = logging.getLogger("glam_sdk.telemetry")
 _PACKAGE: Final = "opentelemetry.exporter.otlp.proto"
 _OTLP: Final = {
     ("traces", "http/protobuf"): f"{_PACKAGE}.http.trace_exporter:OTLPSpanExporter",
@@ -43,7 +53,11 @@ def wants_otlp(settings: TelemetrySettings, signal: Signal) -> bool:
 def _otlp(settings: TelemetrySettings, signal: Signal) -> Any:
     """Make the OTLP exporter of a signal for its protocol and address."""
     module, _, name = _OTLP[signal, settings.protocol_for(signal)].partition(":")
-    return getattr(importlib.import_module(module), name)(endpoint=settings.endpoint_for(signal))
+    endpoint = settings.endpoint_for(signal)
+    if endpoint is not None and settings.protocol_for(signal) == "grpc":
+        # gRPC has no credentials there; it looks them up as part of the name, and logs them.
+        endpoint = re.sub(r"(^|//)[^/]*@", r"\1", endpoint)
+    return getattr(importlib.import_module(module), name)(endpoint=endpoint)
 
 
 def span_exporters(settings: Settings) -> list[SpanExporter]:
@@ -57,11 +71,22 @@ def span_exporters(settings: Settings) -> list[SpanExporter]:
 
 
 def metric_exporter(settings: Settings) -> MetricExporter | None:
-    """Make the exporter of metrics, if they are pushed at all."""
+    """Make the exporter of metrics, if they are pushed at all; what it sends is cumulative."""
     if wants_otlp(settings.telemetry, "metrics"):
         exporter: MetricExporter = _otlp(settings.telemetry, "metrics")
+        _hasten(exporter, settings.telemetry.metric_export_timeout_s)
+        if AggregationTemporality.DELTA in (exporter._preferred_temporality or {}).values():  # noqa: SLF001
+            _log.warning("metrics.temporality_not_honoured", extra={"variable": _TEMPORALITY})
         return exporter
     return ConsoleMetricExporter() if "console" in settings.telemetry.metrics_exporter else None
+
+
+def _hasten(exporter: Any, timeout_s: float) -> None:
+    """Let an export take so long at most; ``OTEL_EXPORTER_OTLP_TIMEOUT`` may say less."""
+    for holder in (exporter, getattr(exporter, "_client", None)):  # of gRPC, of HTTP
+        own = getattr(holder, "_timeout", None)
+        if holder is not None and isinstance(own, int | float):
+            holder._timeout = min(own, timeout_s)  # noqa: SLF001 - it reads its variables itself
 
 
 def log_exporters(settings: Settings) -> list[LogRecordExporter]:

@@ -9,13 +9,14 @@ equal by it are added up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricsData
 
 from glam_sdk.telemetry.pipeline import merging
+from glam_sdk.telemetry.pipeline.registry_plain import plain_text
 from glam_sdk.telemetry.pipeline.snapshot import attribute_key
 
 OVERFLOW: Final = "otel.metric.overflow"
@@ -26,14 +27,14 @@ class Limits:
     """Look at each collection; made once for each reader.
 
     Args:
-        series: What the SDK allows, for the warning's text.
+        series: What the SDK allows one process, and several workers are allowed together.
         label_length: Characters of a label's value.
     """
 
-    def __init__(self, *, series: int, label_length: int) -> None:
+    def __init__(self, *, series: int = 2000, label_length: int = 256) -> None:
         self.overflowed: dict[str, str] = {}
         """Metric → the label with most values."""
-        self._series = series
+        self.series = series
         self._length = label_length
         self._cut: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         """Identity of a series' mapping → the mapping and what is shown of it."""
@@ -60,7 +61,7 @@ class Limits:
             if known is None:
                 known = self._cut[id(attributes)] = (attributes, self._within(attributes))
                 if OVERFLOW in attributes:
-                    self._warn(metric.name, points)
+                    self.report(metric.name, [each.attributes or {} for each in points])
             if known[1] is not attributes:
                 points[index] = replace(point, attributes=known[1])
                 is_cut = True
@@ -69,22 +70,39 @@ class Limits:
         return replace(metric, data=replace(data, data_points=_joined(data, points)))
 
     def _within(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-        longest = self._length
-        if all(not isinstance(v, str) or len(v) <= longest for v in attributes.values()):
-            return attributes
-        return {
-            key: f"{value[: longest - 1]}…"
-            if isinstance(value, str) and len(value) > longest
-            else value
-            for key, value in attributes.items()
-        }
+        shown = {key: self._cut_text(value) for key, value in attributes.items()}
+        return attributes if shown == attributes else shown
 
-    def _warn(self, name: str, points: list[Any]) -> None:
+    def _cut_text(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = plain_text(value)
+        return text if len(text) <= self._length else f"{text[: self._length - 1]}…"
+
+    def beyond(self, ages: Mapping[Any, float], overflow: Any) -> set[Any]:
+        """Return the series that are too many: the youngest.
+
+        Args:
+            ages: When each series began, by its key.
+            overflow: Key of the series for what is beyond; it comes on top of the limit.
+        """
+        if len(ages) <= self.series:
+            return set()
+        by_age = sorted((age, key) for key, age in ages.items() if key != overflow)
+        return {key for _, key in by_age[self.series :]}
+
+    def report(self, name: str, series: Iterable[Mapping[str, Any]]) -> None:
+        """Say that a metric has too many series, the first time.
+
+        Args:
+            name: The metric.
+            series: The labels of each.
+        """
         if name in self.overflowed:
             return
         values: dict[str, set[str]] = {}
-        for point in points:
-            for key, value in (point.attributes or {}).items():
+        for labels in series:
+            for key, value in labels.items():
                 values.setdefault(key, set()).add(str(value))
         values.pop(OVERFLOW, None)
         label = max(values, key=lambda key: len(values[key]), default="")
@@ -95,7 +113,7 @@ class Limits:
                 "metric": name,
                 "label": label,
                 "label_values": len(values.get(label, ())),
-                "limit": self._series,
+                "limit": self.series,
             },
         )
 

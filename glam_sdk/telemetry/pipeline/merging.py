@@ -14,6 +14,8 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
+from glam_sdk.telemetry.pipeline.set_times import set_time
+
 Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
 
 
@@ -39,8 +41,8 @@ def add(one: Point, other: Point) -> Point | None:
 
 
 def newest(one: NumberDataPoint, other: NumberDataPoint) -> NumberDataPoint:
-    """Return the point that was measured last."""
-    return other if other.time_unix_nano > one.time_unix_nano else one
+    """Return the point that was set last."""
+    return other if set_time(other) > set_time(one) else one
 
 
 def _shared(one: Point, other: Point) -> dict[str, Any]:
@@ -73,9 +75,14 @@ def _totals(
     return {
         "count": one.count + other.count,
         "sum": one.sum + other.sum,
-        "min": min(one.min, other.min),
-        "max": max(one.max, other.max),
+        "min": min(_known(one.min, other.min), default=None),
+        "max": max(_known(one.max, other.max), default=None),
     }
+
+
+def _known(*values: float | None) -> list[float]:
+    """Leave out what a view does not record."""
+    return [value for value in values if value is not None]
 
 
 def _add_exponential(

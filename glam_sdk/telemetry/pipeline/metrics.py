@@ -40,7 +40,10 @@ from opentelemetry.sdk.resources import Resource
 from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
 from glam_sdk.telemetry.pipeline.exemplars import ExemplarMemory
 from glam_sdk.telemetry.pipeline.limits import Limits
+from glam_sdk.telemetry.pipeline.not_exportable import Encodable
+from glam_sdk.telemetry.pipeline.otlp_numbers import carried
 from glam_sdk.telemetry.pipeline.registry import bridge, collect_registry
+from glam_sdk.telemetry.pipeline.set_times import TimedLastValue
 
 _log = logging.getLogger("glam_sdk.telemetry")
 _INSTRUMENTS: Final = (
@@ -77,7 +80,10 @@ class ScrapeAndPushReader(MetricReader):
     ) -> None:
         super().__init__(
             # OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION is the exporter's to read.
-            preferred_aggregation=getattr(exporter, "_preferred_aggregation", None),
+            preferred_aggregation={
+                Gauge: TimedLastValue(),
+                **(getattr(exporter, "_preferred_aggregation", None) or {}),
+            },
             cardinality_limits=dict.fromkeys(_INSTRUMENTS, series_limit),
         )
         self._resource = resource
@@ -85,6 +91,7 @@ class ScrapeAndPushReader(MetricReader):
         self._exporter = exporter
         self._interval_s = interval_s
         self._exemplars = ExemplarMemory()
+        self._encodable = Encodable()
         self._pushed_until_ns = 0
         self._collected: MetricsData | None = None
         self._is_shut_down = False
@@ -119,7 +126,9 @@ class ScrapeAndPushReader(MetricReader):
         self.collect()
         data: MetricsData | None = self._collected  # filled by _receive_metrics
         self._collected = None
-        return self.limits.apply(data) if data is not None else MetricsData(resource_metrics=[])
+        if data is None:
+            return MetricsData(resource_metrics=[])
+        return self.limits.apply(carried(data))
 
     def _receive_metrics(
         self,
@@ -132,26 +141,43 @@ class ScrapeAndPushReader(MetricReader):
     def _push(self, timeout_s: float) -> bool:
         if self._exporter is None:
             return True
+        try:
+            return self._push_now(timeout_s)
+        except Exception:  # noqa: BLE001 - the push thread must live on
+            _log.exception("metrics.push_failed")
+            return False
+
+    def _push_now(self, timeout_s: float) -> bool:
         with self._exporting:
             with self._collecting:
                 collected_at = time.time_ns()
                 data = self._exemplars.merge(
                     self._collect_now(), newer_than_ns=self._pushed_until_ns
                 )
-            data = self._with_registry(data, collected_at)
+            data = self._encodable.known(self._with_registry(data, collected_at))
             if not data.resource_metrics:
                 return True
-            token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-            try:
-                result = self._exporter.export(data, timeout_millis=timeout_s * 1000)
-            except Exception:  # noqa: BLE001 - the push thread must live on
-                _log.exception("metrics.push_failed")
-                return False
-            finally:
-                detach(token)
+            result = self._export(data, timeout_s)
             if result is MetricExportResult.SUCCESS:
                 self._pushed_until_ns = collected_at
             return result is MetricExportResult.SUCCESS
+
+    def _export(self, data: MetricsData, timeout_s: float) -> MetricExportResult:
+        exporter: Any = self._exporter
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        result = MetricExportResult.FAILURE
+        try:
+            try:
+                result = exporter.export(data, timeout_millis=timeout_s * 1000)
+            except Exception:  # noqa: BLE001 - of the exporters some raise where others answer
+                _log.exception("metrics.push_failed")
+            if result is not MetricExportResult.SUCCESS:
+                left = self._encodable.searched(data)
+                if left is not None:
+                    result = exporter.export(left, timeout_millis=timeout_s * 1000)
+        finally:
+            detach(token)
+        return result
 
     def _with_registry(self, data: MetricsData, now_ns: int) -> MetricsData:
         """Add what ``prometheus_client`` has registered."""

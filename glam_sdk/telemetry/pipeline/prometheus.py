@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
@@ -26,6 +27,8 @@ from glam_sdk.telemetry.pipeline.prometheus_accept import (
 from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family, Warned
 from glam_sdk.telemetry.pipeline.prometheus_samples import SampleWriter, samples
 from glam_sdk.telemetry.pipeline.registry import collect_registry
+
+_EOF: Final = b"# EOF\n"
 
 
 @dataclass(slots=True)
@@ -53,11 +56,17 @@ class Renderer:
         families = Families(utf8=form.utf8, warned=self.warned, labels=self.labels)
         families.add_all(iterate_metrics(data) if data else ())
         if form.protobuf:
-            return protobuf.render(families, registry, target)
+            return protobuf.render(families, registry, target, self.warned)
         writer = SampleWriter(form)
-        parts = [_family(writer, name, family) for name, family in families.by_name.items()]
+        parts: list[str] = []
+        for name, family in families.by_name.items():
+            try:
+                parts.append(_family(writer, name, family))
+            except Exception:  # noqa: BLE001 - one family must not cost the others
+                self.warned.once("metrics.not_shown", name, exc_info=True)
         parts.append(_target_info(target, form))
-        return "".join(parts).encode(errors="replace") + _registry(families.others(registry), form)
+        others = _registry(families.others(registry), form, self.warned)
+        return "".join(parts).encode(errors="replace") + others
 
 
 def render(data: MetricsData | None, resource: Resource, accept: str) -> tuple[bytes, str]:
@@ -82,12 +91,26 @@ class _View:
         yield from self._metrics
 
 
-def _registry(metrics: Iterable[RegistryMetric], form: Format) -> bytes:
+def _registry(metrics: Iterable[RegistryMetric], form: Format, warned: Warned) -> bytes:
+    families = list(metrics)
+    try:
+        return _written(families, form)
+    except Exception:  # noqa: BLE001 - one family must not cost the others
+        found = []
+        for family in families:
+            try:
+                found.append(_written([family], form).removesuffix(_EOF))
+            except Exception:  # noqa: BLE001
+                warned.once("metrics.not_shown", family.name, exc_info=True)
+        return b"".join([*found, _EOF if form.openmetrics else b""])
+
+
+def _written(families: Iterable[RegistryMetric], form: Format) -> bytes:
     if form.openmetrics:
-        written: bytes = openmetrics.generate_latest(_View(metrics))  # type: ignore[no-untyped-call]  # annotated nowhere
+        written: bytes = openmetrics.generate_latest(_View(families))  # type: ignore[no-untyped-call]  # annotated nowhere
         return written
     escaping = openmetrics.ALLOWUTF8 if form.utf8 else openmetrics.UNDERSCORES
-    return generate_text(_View(metrics), escaping=escaping)
+    return generate_text(_View(families), escaping=escaping)
 
 
 def _family(writer: SampleWriter, name: str, family: Family) -> str:

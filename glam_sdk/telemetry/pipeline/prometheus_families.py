@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint, Sum
 from prometheus_client.metrics_core import Metric as RegistryMetric
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from glam_sdk.telemetry.pipeline import merging
 from glam_sdk.telemetry.pipeline import prometheus_names as names
@@ -47,11 +48,11 @@ class Warned:
 
     seen: set[tuple[str, str]] = field(default_factory=set)
 
-    def once(self, event: str, metric: str, **details: str) -> None:
+    def once(self, event: str, metric: str, *, exc_info: bool = False, **details: str) -> None:
         """Log a warning for a metric, the first time."""
         if (event, metric) not in self.seen:
             self.seen.add((event, metric))
-            _log.warning(event, extra={"metric": metric, **details})
+            _log.warning(event, extra={"metric": metric, **details}, exc_info=exc_info)
 
 
 class Families:
@@ -78,7 +79,7 @@ class Families:
     def others(self, registry: Iterable[RegistryMetric]) -> Iterator[RegistryMetric]:
         """Yield the ``prometheus_client`` families whose names are free."""
         for metric in registry:
-            if self._claim(metric.name, metric.type):
+            if self._claim(metric.name if self._utf8 else escaped(metric.name), metric.type):
                 yield metric
             else:
                 self._warned.once("metrics.name_collision", metric.name, kept="opentelemetry")
@@ -128,6 +129,11 @@ class Families:
             return False
         self._claimed.update(dict.fromkeys(wanted, name))
         return True
+
+
+def escaped(name: str) -> str:
+    """Return a metric's name of ``prometheus_client`` as its own writers do without UTF-8."""
+    return openmetrics.escape_metric_name(name, openmetrics.UNDERSCORES)
 
 
 def _kind(metric: Metric) -> tuple[str, bool]:

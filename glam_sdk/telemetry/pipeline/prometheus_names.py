@@ -22,6 +22,11 @@ _UNITS: Final = {
     "KiBy": "kibibytes",
     "MiBy": "mebibytes",
     "GiBy": "gibibytes",
+    "TiBy": "tebibytes",
+    "KBy": "kilobytes",
+    "MBy": "megabytes",
+    "GBy": "gigabytes",
+    "TBy": "terabytes",
     "m": "meters",
     "V": "volts",
     "A": "amperes",
@@ -32,7 +37,15 @@ _UNITS: Final = {
     "Hz": "hertz",
     "%": "percent",
 }
-_PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+_PER: Final = {
+    "s": "second",
+    "m": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
+    "mo": "month",
+    "y": "year",
+}
 _NOT_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]+")
 _NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9]+")  # runs of underscores become one
 _LEGACY: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -53,11 +66,17 @@ def metric_name(name: str, unit: str, kind: str, *, utf8: bool = False) -> tuple
     if base[:1].isdigit() and not utf8:
         base = f"_{base}"
     if kind == "counter":
-        base = base.removesuffix("_total")
+        base = _without(base, "total")
     word = _unit_word(unit, kind)
-    if word and not base.endswith(f"_{word}"):
-        base = f"{base}_{word}"
+    if word:
+        base = f"{_without(base, word)}_{word}"
     return base, word
+
+
+def _without(name: str, suffix: str) -> str:
+    """Return a name without a last word and the character before it."""
+    rest = name.removesuffix(suffix)
+    return rest[:-1] if rest != name and len(rest) > 1 and not rest[-1].isalnum() else name
 
 
 def _unit_word(unit: str, kind: str) -> str:
@@ -65,6 +84,7 @@ def _unit_word(unit: str, kind: str) -> str:
     if unit == "1":
         return "ratio" if kind == "gauge" else ""
     amount, slash, per = unit.partition("/")
+    amount = "" if amount == "1" else amount
     word = _UNITS.get(amount, _NOT_IN_LABEL.sub("_", amount).strip("_"))
     if slash and per:
         denominator = _PER.get(per, _NOT_IN_LABEL.sub("_", per).strip("_"))

@@ -20,10 +20,11 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from prometheus_client.metrics_core import Metric as RegistryMetric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.samples import Sample
 
 from glam_sdk.telemetry.pipeline.merging import downscale
-from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family
+from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family, Warned, escaped
 from glam_sdk.telemetry.pipeline.prometheus_names import label_pairs
 from glam_sdk.telemetry.pipeline.prometheus_samples import classic_buckets, newest_by_bucket
 
@@ -32,12 +33,23 @@ _FINEST, _COARSEST = 8, -4
 _ZERO_THRESHOLD: Final = 2.938735877055719e-39  # Prometheus' default, 2 ** -128
 
 
-def render(families: Families, registry: Iterable[RegistryMetric], target: Resource) -> bytes:
-    """Return the scrape's body."""
-    parts = [_family(name, family) for name, family in families.by_name.items()]
+def render(
+    families: Families, registry: Iterable[RegistryMetric], target: Resource, warned: Warned
+) -> bytes:
+    """Return the scrape's body; a family that cannot be written is left out with a warning."""
+    parts: list[bytes] = []
+    for name, family in families.by_name.items():
+        try:
+            parts.append(_family(name, family))
+        except Exception:  # noqa: BLE001 - one family must not cost the others
+            warned.once("metrics.not_shown", name, exc_info=True)
     info = _labels(label_pairs(target.attributes)) + _message(2, _double(1, 1.0))
     parts.append(_delimited("target_info", "Target metadata", "gauge", [info]))
-    parts += [part for family in families.others(registry) for part in _registered(family)]
+    for other in families.others(registry):
+        try:
+            parts.append(b"".join(_registered(other)))
+        except Exception:  # noqa: BLE001 - as above
+            warned.once("metrics.not_shown", other.name, exc_info=True)
     return b"".join(parts)
 
 
@@ -128,8 +140,8 @@ def _registered(family: RegistryMetric) -> Iterator[bytes]:
             own = {k: v for k, v in sample.labels.items() if k not in {"le", "quantile"}}
             groups.setdefault(tuple(own.items()), []).append(sample)
         write = _bucketed if family.type == "histogram" else _summary
-        metrics = [_labels(dict(key)) + write(samples) for key, samples in groups.items()]
-        yield _delimited(family.name, family.documentation, family.type, metrics)
+        metrics = [_own_labels(dict(key)) + write(samples) for key, samples in groups.items()]
+        yield _delimited(escaped(family.name), family.documentation, family.type, metrics)
         return
     by_name: dict[str, list[Sample]] = {}
     for sample in family.samples:
@@ -138,8 +150,28 @@ def _registered(family: RegistryMetric) -> Iterator[bytes]:
     for name, samples in by_name.items():
         kind = {"counter": "counter", "unknown": "untyped"}.get(family.type, "gauge")
         field = {"counter": 3, "untyped": 5, "gauge": 2}[kind]
-        metrics = [_labels(s.labels) + _message(field, _double(1, s.value)) for s in samples]
-        yield _delimited(name, family.documentation, kind, metrics)
+        metrics = [
+            _own_labels(s.labels) + _message(field, _double(1, s.value) + _own_exemplar(2, s))
+            for s in samples
+        ]
+        yield _delimited(escaped(name), family.documentation, kind, metrics)
+
+
+def _own_labels(labels: Mapping[str, str]) -> bytes:
+    return _labels(
+        {openmetrics.escape_label_name(k, openmetrics.UNDERSCORES): v for k, v in labels.items()}
+    )
+
+
+def _own_exemplar(field: int, sample: Sample) -> bytes:
+    given = sample.exemplar
+    if given is None:
+        return b""
+    body = _labels(given.labels) + _double(2, given.value)
+    if given.timestamp is not None:
+        seconds, rest = divmod(float(given.timestamp), 1)
+        body += _message(3, _uint(1, int(seconds)) + _uint(2, int(rest * 1e9)))
+    return _message(field, body)
 
 
 def _totals(samples: Iterable[Sample]) -> bytes:
@@ -152,7 +184,8 @@ def _bucketed(samples: Sequence[Sample]) -> bytes:
     for sample in samples:
         if sample.name.endswith("_bucket"):
             bound = float(sample.labels["le"])
-            body += _message(3, _uint(1, int(sample.value)) + _double(2, bound))
+            bucket = _uint(1, int(sample.value)) + _double(2, bound)
+            body += _message(3, bucket + _own_exemplar(3, sample))
     return _message(7, body)
 
 
@@ -194,7 +227,7 @@ def _message(field: int, body: bytes) -> bytes:
 
 
 def _string(field: int, text: str) -> bytes:
-    return _message(field, text.encode())
+    return _message(field, text.encode(errors="replace"))
 
 
 def _labels(pairs: Mapping[str, Any]) -> bytes:

@@ -29,6 +29,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.samples import Sample
 
+from glam_sdk.telemetry.pipeline.registry_plain import plain
+
 _log = logging.getLogger("glam_sdk.telemetry")
 _LOADED_NS: Final = time.time_ns()
 _UNITS: Final = {"seconds": "s", "bytes": "By", "ratio": "1", "celsius": "Cel", "meters": "m"}
@@ -44,13 +46,19 @@ def collect_registry() -> list[RegistryMetric]:
     for collector in list(registry._collector_to_names):  # noqa: SLF001 - collect() fails as a whole
         try:
             for metric in collector.collect():
-                found.setdefault(metric.name, metric)
+                found.setdefault(metric.name, plain(metric))
         except Exception:  # noqa: BLE001 - one collector must not cost the whole scrape
             name = type(collector).__name__
             if name not in _reported:
                 _reported.add(name)
                 _log.exception("metrics.collector_failed", extra={"collector": name})
     return list(found.values())
+
+
+def _report(name: str, event: str) -> None:
+    if name not in _reported:
+        _reported.add(name)
+        _log.warning(event, extra={"metric": name}, exc_info=True)
 
 
 def without(
@@ -88,12 +96,14 @@ def bridge(metrics: Iterable[RegistryMetric], *, now_ns: int, taken: set[str]) -
         now_ns: Time of the collection.
         taken: Names that OpenTelemetry instruments have; families of these names are left out.
     """
-    converted = [
-        metric
-        for family in metrics
-        for metric in _convert(family, now_ns)
-        if metric.name not in taken
-    ]
+    converted: list[Metric] = []
+    for family in metrics:
+        try:
+            found = list(_convert(family, now_ns))
+        except (TypeError, ValueError, KeyError, OverflowError):
+            _report(family.name, "metrics.not_exportable")
+            continue
+        converted += [metric for metric in found if metric.name not in taken]
     return ScopeMetrics(scope=_SCOPE, metrics=converted, schema_url="")
 
 
@@ -153,7 +163,7 @@ def _histogram_points(
     for key, buckets in series.items():
         buckets.sort(key=lambda sample: float(sample.labels["le"]))
         cumulative = [int(sample.value) for sample in buckets]
-        counts = [b - a for a, b in zip([0, *cumulative], cumulative, strict=False)]
+        counts = [max(0, b - a) for a, b in zip([0, *cumulative], cumulative, strict=False)]
         bounds = [float(sample.labels["le"]) for sample in buckets]
         yield HistogramDataPoint(
             attributes=dict(key),

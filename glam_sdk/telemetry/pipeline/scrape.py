@@ -16,10 +16,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client.metrics_core import Metric as RegistryMetric
 
 from glam_sdk.telemetry.pipeline import forking, workers
+from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader
 from glam_sdk.telemetry.pipeline.prometheus import Renderer
 from glam_sdk.telemetry.pipeline.prometheus_accept import choose_format
 from glam_sdk.telemetry.pipeline.registry import collect_registry, without
+from glam_sdk.telemetry.pipeline.set_times import remember_set_times, with_set_times
 from glam_sdk.telemetry.pipeline.snapshot import Snapshot
 from glam_sdk.telemetry.pipeline.worker_sum import total
 
@@ -49,6 +51,7 @@ class Scraper:
         self._reader = reader
         self._provider = provider
         self._keeps_identity = keeps_identity
+        self._limits = reader.limits if reader is not None else Limits()
         self._renderer = Renderer()
         self._group: WorkerGroup | None = None
         self._inherited: list[RegistryMetric] = []
@@ -64,7 +67,7 @@ class Scraper:
             data = self._reader.snapshot() if self._reader is not None else None
             body = self._renderer.render(data, self._registry(), self._resource, form)
             return body, form.content_type
-        summed = total(group.collect())
+        summed = total(group.collect(), self._limits)
         data = _as_data(summed, self._resource)
         target = workers.group_target(self._resource, group.directory)
         return self._renderer.render(data, summed.registry, target, form), form.content_type
@@ -79,7 +82,8 @@ class Scraper:
                 return
             from glam_sdk.telemetry.pipeline.worker_group import WorkerGroup
 
-            group = WorkerGroup(directory, self._snapshot)
+            remember_set_times()
+            group = WorkerGroup(directory, self._snapshot, self._limits)
             group.join()
             self._group = group
 
@@ -92,7 +96,7 @@ class Scraper:
 
     def _snapshot(self) -> Snapshot:
         data = self._reader.snapshot() if self._reader is not None else None
-        return Snapshot.of(data, self._registry())
+        return Snapshot.of(data, with_set_times(self._registry()))
 
     def _registry(self) -> list[RegistryMetric]:
         found = collect_registry()

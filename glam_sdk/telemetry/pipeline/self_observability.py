@@ -57,7 +57,7 @@ def observe_exports(provider: MeterProvider, watch: ExportWatch) -> None:
     )
 
     def observe(signal: str, seconds: float, error: str | None) -> None:
-        attributes = _exporter(signal)
+        attributes = _exporter(watch, signal)
         if error is not None:
             attributes[conv.ERROR_TYPE] = error
         duration.record(seconds, attributes)
@@ -65,11 +65,9 @@ def observe_exports(provider: MeterProvider, watch: ExportWatch) -> None:
     watch.observer = observe
 
 
-def _exporter(signal: str) -> dict[str, str]:
-    return {
-        conv.OTEL_COMPONENT_TYPE: "exporter",
-        conv.OTEL_COMPONENT_NAME: f"{signal}_exporter/0",
-    }
+def _exporter(watch: ExportWatch, signal: str) -> dict[str, str]:
+    kind = watch.records[signal].component
+    return {conv.OTEL_COMPONENT_TYPE: kind, conv.OTEL_COMPONENT_NAME: f"{kind}/0"}
 
 
 def _observe_exporter(meter: Meter, watch: ExportWatch, signal: str) -> None:
@@ -77,7 +75,7 @@ def _observe_exporter(meter: Meter, watch: ExportWatch, signal: str) -> None:
         record = watch.records.get(signal)
         if record is None:
             return
-        attributes = _exporter(signal)
+        attributes = _exporter(watch, signal)
         yield Observation(record.items_exported, attributes)
         for error, count in record.items_failed.copy().items():
             yield Observation(count, {**attributes, conv.ERROR_TYPE: error})

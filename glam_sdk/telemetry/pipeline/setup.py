@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from glam_sdk.config import Settings
 from glam_sdk.lifecycle import Check
-from glam_sdk.telemetry import log_setup, logs, stdlib_logging
+from glam_sdk.telemetry import early, log_setup, logs, stdlib_logging
 from glam_sdk.telemetry.pipeline.event_loop import LoopWatch
 from glam_sdk.telemetry.pipeline.exporters import metric_exporter
 from glam_sdk.telemetry.pipeline.logs import build_logger_provider
@@ -86,7 +86,10 @@ class Pipeline:
         """Look whether exports succeed; a dead collector degrades a service, it never stops it."""
         failing = self.watch.failing()
         detail = f"Exports of {', '.join(failing)} fail." if failing else ""
-        return Check(healthy=not failing, detail=detail, critical=False, data=self.watch.details())
+        data = {**self.watch.details(), **log_setup.details()}
+        if self.reader is not None:
+            data["metrics_overflowed"] = len(self.reader.limits.overflowed)
+        return Check(healthy=not failing, detail=detail, critical=False, data=data)
 
     def take_over(self, settings: Settings) -> None:
         """Log by these settings from now on; providers and resource stay as they were built."""
@@ -142,6 +145,8 @@ def configure(settings: Settings) -> Pipeline:
         importlib.import_module("opentelemetry.propagate")
         _build_providers(pipeline)
         logs.pipeline().provider = pipeline.logger_provider
+    else:
+        early.close()
     pipeline._scraping()  # noqa: SLF001 - from now on a fork begins anew
     return pipeline
 
@@ -166,6 +171,7 @@ def _build_providers(pipeline: Pipeline) -> None:
     else:
         meters = pipeline.meter_provider = build_meter_provider(reader, resource)
         metrics.set_meter_provider(meters)
+    early.replay()
     runtime = settings.telemetry.runtime_metrics
     pipeline.loop_watch = observe_all(meters, reader, pipeline.watch, runtime=runtime)
     if not isinstance(trace.get_tracer_provider(), TracerProvider):

@@ -26,6 +26,8 @@ from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.samples import Exemplar as RegistryExemplar
 from prometheus_client.samples import Sample, Timestamp
 
+from glam_sdk.telemetry.pipeline.set_times import SetPoint
+
 CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _MAX_INT: Final = 2**63 - 1
@@ -116,7 +118,8 @@ def _point(point: Any) -> list[Any]:
         [_exemplar(exemplar) for exemplar in point.exemplars or ()],
     ]
     if isinstance(point, NumberDataPoint):
-        return [*head, _out(point.value)]
+        set_at = [point.set_unix_nano] if isinstance(point, SetPoint) else []
+        return [*head, _out(point.value), *set_at]
     totals = [point.count, _out(point.sum), _out(point.min), _out(point.max)]
     if isinstance(point, HistogramDataPoint):
         return [*head, *totals, list(point.bucket_counts), list(point.explicit_bounds)]
@@ -138,7 +141,7 @@ def _out(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else repr(value)
 
 
-def _in(value: float | str) -> float:
+def _in(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
@@ -173,7 +176,10 @@ def _read_point(
         ],
     }
     if kind in {"Gauge", "Sum", "UpDown"}:
-        return NumberDataPoint(value=_in(rest[0]), **shared)
+        value, *set_at = rest
+        if set_at:
+            return SetPoint(value=_in(value), set_unix_nano=set_at[0], **shared)
+        return NumberDataPoint(value=_in(value), **shared)
     count, total, low, high, *rest_ = rest
     shared.update(count=count, sum=_in(total), min=_in(low), max=_in(high))
     if kind == "Histogram":
@@ -191,26 +197,33 @@ def _read_point(
 
 def _family(family: RegistryMetric) -> list[Any]:
     samples = [
-        [s.name, s.labels, _out(s.value), _registry_exemplar(s.exemplar)] for s in family.samples
+        [s.name, s.labels, _out(s.value), _registry_exemplar(s.exemplar), _moment(s.timestamp)]
+        for s in family.samples
     ]
     return [family.name, family.documentation, family.type, family.unit, samples]
+
+
+def _moment(timestamp: Any) -> float | None:
+    return None if timestamp is None else float(timestamp)
 
 
 def _registry_exemplar(exemplar: RegistryExemplar | None) -> list[Any] | None:
     if exemplar is None:
         return None
-    at = None if exemplar.timestamp is None else float(exemplar.timestamp)
-    return [exemplar.labels, _out(exemplar.value), at]
+    return [exemplar.labels, _out(exemplar.value), _moment(exemplar.timestamp)]
 
 
 def _read_family(name: str, text: str, kind: str, unit: str, samples: list[Any]) -> RegistryMetric:
     # The unit is in the name already; given again it would be checked against it again.
     family = RegistryMetric(name, text, kind, unit)
-    family.samples = [
-        Sample(sample, labels, _in(value), None, _read_registry_exemplar(exemplar))
-        for sample, labels, value, exemplar in samples
-    ]
+    family.samples = [_read_sample(*entry) for entry in samples]
     return family
+
+
+def _read_sample(
+    name: str, labels: dict[str, str], value: Any, exemplar: Any, at: float | None = None
+) -> Sample:
+    return Sample(name, labels, _in(value), at, _read_registry_exemplar(exemplar))
 
 
 def _read_registry_exemplar(entry: list[Any] | None) -> RegistryExemplar | None:

@@ -7,8 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from glam_sdk.telemetry.pipeline.export_errors import ExportError, ExportErrors, describe, unwrapped
+
 _FAILING_AFTER: Final = 2
 """Failures in a row until a signal counts as failing; one may be a collector's restart."""
+
+_SIGNALS: Final = {
+    "OTLPSpanExporter": "span",
+    "OTLPLogExporter": "log",
+    "OTLPMetricExporter": "metric",
+}
 
 Observer = Callable[[str, float, str | None], None]
 """Takes the signal, the seconds of one export and the error's type."""
@@ -24,22 +32,32 @@ class ExportRecord:
     items_exported: int = 0
     items_failed: dict[str, int] = field(default_factory=dict)
     """By the type of the error."""
+    component: str = "exporter"
+    """Type of the exporter, by the semantic conventions."""
+    last_s: float = 0.0
+    longest_s: float = 0.0
+    last_error: ExportError | None = None
+    """Why the last export failed; None when it did not."""
 
     @property
     def is_failing(self) -> bool:
         """Whether the last exports all failed."""
         return self.failures_in_a_row >= _FAILING_AFTER
 
-    def note(self, *, success: bool, items: int = 0, error: str = "export_failed") -> None:
-        """Take down one export."""
-        if success:
+    def note(
+        self, *, items: int = 0, seconds: float = 0.0, error: ExportError | None = None
+    ) -> None:
+        """Take down one export; without an error it succeeded."""
+        self.last_s, self.longest_s = seconds, max(self.longest_s, seconds)
+        self.last_error = error
+        if error is None:
             self.succeeded += 1
             self.failures_in_a_row = 0
             self.items_exported += items
         else:
             self.failed += 1
             self.failures_in_a_row += 1
-            self.items_failed[error] = self.items_failed.get(error, 0) + items
+            self.items_failed[error.kind] = self.items_failed.get(error.kind, 0) + items
 
 
 @dataclass(slots=True)
@@ -75,7 +93,8 @@ class ExportWatch:
 
     def over(self, signal: str, exporter: Any) -> Any:
         """Return the exporter, its ``export`` watched; everything else is its own."""
-        return _Watched(self, signal, exporter, self.records.setdefault(signal, ExportRecord()))
+        record = self.records.setdefault(signal, ExportRecord(component=component_of(exporter)))
+        return _Watched(self, signal, exporter, record)
 
     def over_queue(self, signal: str, processor: Any) -> Any:
         """Return the batching processor, its queue watched where the SDK lets us."""
@@ -98,8 +117,13 @@ class ExportWatch:
         for signal, record in self.records.items():
             found[f"{signal}_succeeded"] = record.succeeded
             found[f"{signal}_failed"] = record.failed
+            found[f"{signal}_last_export_s"] = round(record.last_s, 6)
+            found[f"{signal}_longest_export_s"] = round(record.longest_s, 6)
+            if record.last_error is not None:
+                found[f"{signal}_last_error"] = record.last_error.text
         for signal, queues in self.queues.items():
             found[f"{signal}_queued"] = sum(queue.size() for queue in queues)
+            found[f"{signal}_queue_capacity"] = sum(queue.capacity for queue in queues)
             found[f"{signal}_dropped"] = sum(sum(queue.dropped.values()) for queue in queues)
         return found
 
@@ -112,32 +136,40 @@ class _Watched:
         self._signal = signal
         self._inner = inner
         self._record = record
+        self._errors = ExportErrors(inner)
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
-        error: str | None = "export_failed"
+        error: ExportError | None = ExportError()
         started = time.perf_counter()
         try:
             result = self._inner.export(*args, **kwargs)
             # The three signals each have an enum of their own with this member.
-            if getattr(result, "name", "") == "SUCCESS":
-                error = None
+            is_success = getattr(result, "name", "") == "SUCCESS"
+            error = None if is_success else self._errors.last or error
         except Exception as exc:
-            error = type(exc).__qualname__
+            error = describe(exc)
             raise
         finally:
-            items = _count(args[0]) if args else 0
-            if error is None:
-                self._record.note(success=True, items=items)
-            else:
-                self._record.note(success=False, items=items, error=error)
+            seconds = time.perf_counter() - started
+            self._record.note(items=_count(args[0]) if args else 0, seconds=seconds, error=error)
             observer = self._watch.observer
             if observer is not None:
-                observer(self._signal, time.perf_counter() - started, error)
+                observer(self._signal, seconds, error.kind if error is not None else None)
         return result
 
     def __getattr__(self, name: str) -> Any:
         attribute: Callable[..., Any] = getattr(self._inner, name)
         return attribute
+
+
+def component_of(exporter: object) -> str:
+    """Return an exporter's ``otel.component.type``; one that has none is named by its class."""
+    kind = type(unwrapped(exporter))
+    for protocol in ("http", "grpc"):
+        for name, signal in _SIGNALS.items():
+            if f".otlp.proto.{protocol}." in kind.__module__ and kind.__name__ == name:
+                return f"otlp_{protocol}_{signal}_exporter"
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _count(batch: Any) -> int:

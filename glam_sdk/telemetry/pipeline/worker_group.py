@@ -1,10 +1,9 @@
 """Let the worker processes of one service find each other, and outlive each other's counts.
 
-Every worker has a slot: a locked file, a socket that gives its snapshot, and a file with the last
-snapshot it gave. A scrape asks the sockets. Whatever a worker answers is written down first, so
-what a scrape has shown once is never lost, however the worker ends. Who takes over the slot of an
-ended worker adds its counts to those of all retired ones: files and work are bounded by the number
-of workers at one time, not by how many there have been.
+Every worker has a slot (:mod:`.worker_slots`) and answers on its socket. A scrape asks the sockets.
+Whatever a worker answers is written down first, so what a scrape has shown once is never lost,
+however the worker ends. Where the group's files are removed under it, each worker takes its slot
+back, or another one, within a second.
 """
 
 from __future__ import annotations
@@ -18,18 +17,19 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import orjson
-
+from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.snapshot import Snapshot
+from glam_sdk.telemetry.pipeline.worker_slots import Slots, is_same
 from glam_sdk.telemetry.pipeline.worker_sum import Source, retired
 
-_MAX_SLOTS: Final = 1024
 _ANSWER_S: Final = 2.0
 _CHECKPOINT_S: Final = 15.0
+_HEAL_S: Final = 1.0
 _RETIRED: Final = -1
 _log = logging.getLogger("glam_sdk.telemetry")
 
@@ -40,28 +40,37 @@ class WorkerGroup:
     Args:
         directory: Shared by the group and by nobody else.
         snapshot: Gives what this process has measured; called from a thread.
+        limits: How many series the ended workers may leave.
     """
 
-    def __init__(self, directory: Path, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self, directory: Path, snapshot: Callable[[], Snapshot], limits: Limits | None = None
+    ) -> None:
         self.directory = directory
         self.slot = -1
         self._snapshot = snapshot
+        self._slots = Slots(directory, partial(retired, limits=limits))
         self._id = uuid.uuid4().hex
         self._writing = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._lock_fd = -1
         self._socket: socket.socket | None = None
+        self._socket_file: tuple[int, int] = (0, 0)
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] = (-1, -1)
+        self._peers = 0
+        self._healed_at = 0.0
+        self._is_warned = False
 
     def join(self) -> None:
-        """Take a slot and answer scrapes of the others from now on."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._group_lock(fcntl.LOCK_EX):
-            self.slot, self._lock_fd = self._free_slot()
-            self._retire_predecessor()
-            self._socket = self._listen()
-            self._write(Snapshot().encode())
+        """Take a slot and answer scrapes of the others from now on.
+
+        Raises:
+            OSError: The directory cannot be used.
+        """
+        with self._writing, self._slots.locked(fcntl.LOCK_EX):
+            self.slot, self._lock_fd = self._slots.take(self._id)
+            self._listen()
         self._wake = os.pipe()
         self._thread = threading.Thread(target=self._serve, name="glam-metrics-worker", daemon=True)
         self._thread.start()
@@ -70,7 +79,7 @@ class WorkerGroup:
         """Write the last snapshot down and give the slot back."""
         if self._socket is None:
             return
-        self._stopping = True
+        self._stopping.set()
         os.write(self._wake[1], b"x")
         if self._thread is not None:
             self._thread.join(_ANSWER_S)
@@ -80,7 +89,7 @@ class WorkerGroup:
 
     def abandon(self) -> None:
         """Close what a fork has inherited; the slot stays with the parent."""
-        self._stopping = True
+        self._stopping.set()
         self._close()
 
     def _close(self) -> None:
@@ -94,159 +103,141 @@ class WorkerGroup:
         self._lock_fd, self._wake = -1, (-1, -1)
 
     def collect(self) -> list[Source]:
-        """Return the snapshots of all workers, this one's first, and of those that have ended."""
+        """Return the snapshots of all workers, and of those that have ended."""
         own = self._checkpoint()
-        sources = [Source(own, self.slot)]
-        with self._group_lock(fcntl.LOCK_SH):
-            slots = [slot for slot in self._slots() if slot != self.slot]
-            answers = self._ask(slots)
-            for slot in slots:
-                body, is_alive = answers.get(slot), True
-                if body is None:
-                    _, body = self._read(self._path(slot, "json"))
-                    is_alive = self._is_locked(slot)
-                with contextlib.suppress(ValueError):
-                    sources.append(Source(Snapshot.decode(body), slot, is_alive))
-            _, body = self._read(self._retired_path)
+        try:
+            self._await_peers()
+            with self._slots.locked(fcntl.LOCK_SH):
+                others = self._others()
+            self._peers = len(others)
+        except OSError:
+            self._warn()
+            return [Source(own, self.slot)]
+        return [Source(own, self.slot), *others]
+
+    def _others(self) -> list[Source]:
+        sources: list[Source] = []
+        slots = [slot for slot in self._slots.used() if slot != self.slot]
+        answers = self._ask(slots)
+        for slot in slots:
+            body, is_alive = answers.get(slot), True
+            if body is None:
+                body, is_alive = self._slots.last(slot), self._slots.is_alive(slot)
             with contextlib.suppress(ValueError):
-                sources.append(Source(Snapshot.decode(body), _RETIRED, is_alive=False))
+                sources.append(Source(Snapshot.decode(body), slot, is_alive))
+        with contextlib.suppress(ValueError):
+            ended = Snapshot.decode(self._slots.retired())
+            sources.append(Source(ended, _RETIRED, is_alive=False))
         return sources
-
-    # Files ------------------------------------------------------------------------------------
-
-    @property
-    def _retired_path(self) -> Path:
-        return self.directory / "retired.json"
-
-    def _path(self, slot: int, kind: str) -> Path:
-        return self.directory / f"{slot}.{kind}"
-
-    def _slots(self) -> list[int]:
-        return sorted(int(path.stem) for path in self.directory.glob("[0-9]*.json"))
-
-    @contextlib.contextmanager
-    def _group_lock(self, mode: int) -> Iterator[None]:
-        fd = os.open(self.directory / "group.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, mode)
-            yield
-        finally:
-            # Said aloud: a process forked meanwhile has a copy of the descriptor.
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            os.close(fd)
-
-    def _free_slot(self) -> tuple[int, int]:
-        for slot in range(_MAX_SLOTS):
-            fd = os.open(self._path(slot, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
-            else:
-                return slot, fd
-        raise OSError(f"All {_MAX_SLOTS} worker slots in {self.directory} are taken.")
-
-    def _is_locked(self, slot: int) -> bool:
-        fd = os.open(self._path(slot, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
-        return False
-
-    def _retire_predecessor(self) -> None:
-        """Add what the slot's last worker counted to the retired; safe to be cut off anywhere."""
-        path = self._path(self.slot, "json")
-        identity, body = self._read(path)
-        if identity is None:
-            return
-        known, before = self._read(self._retired_path)
-        merged: dict[str, str] = orjson.loads(known) if known else {}
-        if merged.get(str(self.slot)) != identity:
-            with contextlib.suppress(ValueError):
-                earlier = Snapshot.decode(before) if before else Snapshot()
-                after = retired(earlier, Snapshot.decode(body)).encode()
-                merged[str(self.slot)] = identity
-                self._replace(self._retired_path, orjson.dumps(merged).decode(), after)
-        path.unlink(missing_ok=True)
-
-    @staticmethod
-    def _read(path: Path) -> tuple[str | None, bytes]:
-        try:
-            head, _, body = path.read_bytes().partition(b"\n")
-        except OSError:
-            return None, b""
-        return head.decode(errors="replace"), body
-
-    @staticmethod
-    def _replace(path: Path, head: str, body: bytes) -> None:
-        new = path.with_suffix(".new")
-        new.write_bytes(head.encode() + b"\n" + body)
-        new.replace(path)
-
-    def _write(self, body: bytes) -> None:
-        if self._lock_fd >= 0:  # else the slot may be another's by now
-            self._replace(self._path(self.slot, "json"), self._id, body)
 
     def _checkpoint(self) -> Snapshot:
         with self._writing:
+            self._heal()
             snapshot = self._snapshot()
             self._write(snapshot.encode())
             return snapshot
 
+    def _write(self, body: bytes) -> None:
+        if not self._holds_slot():  # the slot may be another's by now
+            return
+        try:
+            self._slots.write(self.slot, self._id, body)
+        except OSError:
+            self._warn()
+
+    def _warn(self) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            _log.warning(
+                "metrics.workers_unreachable",
+                extra={"directory": str(self.directory)},
+                exc_info=True,
+            )
+
+    # The slot ---------------------------------------------------------------------------------
+
+    def _holds_slot(self) -> bool:
+        return self._lock_fd >= 0 and is_same(self._lock_fd, self._slots.path(self.slot, "lock"))
+
+    def _is_reachable(self) -> bool:
+        return self._socket_file == _file_id(self._slots.path(self.slot, "sock"))
+
+    def _listen(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._slots.listen(self.slot)
+        self._socket.settimeout(_ANSWER_S)
+        self._socket_file = _file_id(self._slots.path(self.slot, "sock")) or (0, 0)
+
+    def _heal(self) -> None:
+        """Take back what has been removed from the directory, or the directory as a whole."""
+        if self._lock_fd < 0 or (self._holds_slot() and self._is_reachable()):
+            return
+        try:
+            with self._slots.locked(fcntl.LOCK_EX):
+                if not self._holds_slot():
+                    self._take_again()
+                if not self._is_reachable():
+                    self._listen()
+        except OSError:
+            self._warn()
+            return
+        self._is_warned = False
+        self._healed_at = time.monotonic()
+        os.write(self._wake[1], b"h")  # the thread waits on a socket that has gone
+        _log.warning("metrics.workers_rejoined", extra={"directory": str(self.directory)})
+
+    def _take_again(self) -> None:
+        before, fd = self._lock_fd, None
+        if self._slots.owner(self.slot) == self._id:
+            fd = self._slots.lock(self.slot)
+        if fd is None:
+            self.slot, fd = self._slots.take(self._id)
+            self._socket_file = (0, 0)
+        self._lock_fd = fd
+        os.close(before)
+
+    def _await_peers(self) -> None:
+        """Give the others the time to take their slots again, so that no sum misses them."""
+        until = self._healed_at + _ANSWER_S
+        while len(self._slots.used()) < self._peers and time.monotonic() < until:
+            if self._stopping.wait(0.05):
+                return
+
     # Sockets ----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _address(self, slot: int) -> Iterator[str]:
-        """Give the socket's path, by a detour where it is too long for a socket."""
-        path = str(self._path(slot, "sock"))
-        if len(path.encode()) < 100:
-            yield path
-            return
-        fd = os.open(self.directory, os.O_RDONLY)
-        try:
-            yield f"/proc/self/fd/{fd}/{slot}.sock"
-        finally:
-            os.close(fd)
-
-    def _listen(self) -> socket.socket:
-        self._path(self.slot, "sock").unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with self._address(self.slot) as address:
-            listener.bind(address)
-        listener.listen(64)
-        listener.settimeout(_ANSWER_S)
-        return listener
-
     def _serve(self) -> None:
-        listener, wake = self._socket, self._wake[0]
-        due = time.monotonic() + _CHECKPOINT_S
-        if listener is None:
-            return
-        waiting = select.poll()  # select() knows no descriptor above 1023
-        waiting.register(listener, select.POLLIN)
-        waiting.register(wake, select.POLLIN)
-        while not self._stopping:
-            ready = {fd for fd, _ in waiting.poll(max(0.0, due - time.monotonic()) * 1000)}
-            if wake in ready:
+        wake, due = self._wake[0], time.monotonic() + _CHECKPOINT_S
+        while not self._stopping.is_set():
+            listener = self._socket
+            if listener is None:
                 return
+            waiting = select.poll()  # select() knows no descriptor above 1023
+            waiting.register(listener, select.POLLIN)
+            waiting.register(wake, select.POLLIN)
+            ready = {fd for fd, _ in waiting.poll(_HEAL_S * 1000)}
             try:
-                if ready:
-                    with listener.accept()[0] as connection:
-                        connection.settimeout(_ANSWER_S)
-                        with self._writing:
-                            body = self._snapshot().encode()
-                            self._write(body)
-                        connection.sendall(body)
-                else:
+                if wake in ready:
+                    os.read(wake, 64)
+                elif ready:
+                    self._answer(listener)
+                elif time.monotonic() >= due:
                     self._checkpoint()
+                    self._slots.retired()
+                    due = time.monotonic() + _CHECKPOINT_S
+                else:
+                    with self._writing:
+                        self._heal()
             except Exception:  # noqa: BLE001 - the thread must answer the next scrape
                 _log.warning("metrics.worker_answer_failed", exc_info=True)
-            if time.monotonic() >= due:
-                due = time.monotonic() + _CHECKPOINT_S
+
+    def _answer(self, listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            connection.settimeout(_ANSWER_S)
+            with self._writing:
+                body = self._snapshot().encode()
+                self._write(body)
+            connection.sendall(body)
 
     def _ask(self, slots: list[int]) -> dict[int, bytes]:
         """Return the answers of the workers that live; all are asked before one is read."""
@@ -256,7 +247,7 @@ class WorkerGroup:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(_ANSWER_S)
             try:
-                with self._address(slot) as address:
+                with self._slots.address(slot) as address:
                     connection.connect(address)
                 asked[slot] = connection
             except OSError:
@@ -274,3 +265,12 @@ class WorkerGroup:
                 if body.endswith(b"]}"):
                     answers[slot] = bytes(body)
         return answers
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

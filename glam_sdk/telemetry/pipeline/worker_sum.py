@@ -2,52 +2,33 @@
 
 Counters, histograms and up-down counters add up. A gauge follows its declared rule: ``sum``,
 ``max`` (the default), ``min``, ``last``, or ``worker`` for a series of each. Of a worker that has
-ended, what only grows counts on and the rest is forgotten.
+ended, what only grows counts on, as does a gauge that shows what was set last; the rest is
+forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import prometheus_client
 from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint, Sum
-from prometheus_client.metrics_core import Metric as RegistryMetric
-from prometheus_client.samples import Sample
 
 from glam_sdk.telemetry.catalogue import all_metrics
 from glam_sdk.telemetry.metric_names import WorkerRule, worker_rules
 from glam_sdk.telemetry.pipeline import merging
+from glam_sdk.telemetry.pipeline.limits import OVERFLOW, Limits
+from glam_sdk.telemetry.pipeline.set_times import without_set_times
 from glam_sdk.telemetry.pipeline.snapshot import (
     ScopedMetric,
     Snapshot,
     attribute_key,
     points_of,
 )
+from glam_sdk.telemetry.pipeline.worker_registry import WORKER_LABEL, registry_total
 
-WORKER_LABEL: Final = "worker"
-_MAX_SERIES: Final = 2000
-_OVERFLOW: Final = {"otel.metric.overflow": True}
-_GROWING: Final = frozenset({"counter", "histogram", "summary"})
-_REGISTRY_RULES: Final[Mapping[str, WorkerRule]] = {
-    "process_virtual_memory_bytes": "sum",
-    "process_resident_memory_bytes": "sum",
-    "process_open_fds": "sum",
-    "process_start_time_seconds": "min",
-}
-_MODES: Final[Mapping[str, WorkerRule]] = {
-    "all": "worker",
-    "liveall": "worker",
-    "min": "min",
-    "livemin": "min",
-    "max": "max",
-    "livemax": "max",
-    "sum": "sum",
-    "livesum": "sum",
-    "mostrecent": "last",
-    "livemostrecent": "last",
-}
+_OVERFLOW_POINT: Final = {OVERFLOW: True}
+_OVERFLOW_KEY: Final = attribute_key(_OVERFLOW_POINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +38,82 @@ class Source:
     snapshot: Snapshot
     slot: int
     is_alive: bool = True
+    counts: bool = True
+    """Otherwise it only tells how old its series are."""
 
 
 @dataclass(slots=True)
-class _Merged:
+class _Gathered:
+    """Hold every worker's points of one metric, by series."""
+
     first: ScopedMetric
-    points: dict[Any, Any] = field(default_factory=dict)
+    rule: WorkerRule
+    series: dict[Any, list[tuple[int, Any]]] = field(default_factory=dict)
+    ages: dict[Any, float] = field(default_factory=dict)
+    """When each series began."""
 
 
-def total(sources: Sequence[Source]) -> Snapshot:
-    """Return the sum over all workers, live and ended."""
+def total(sources: Iterable[Source], limits: Limits | None = None) -> Snapshot:
+    """Return the sum over all workers, live and ended; the same whoever asks.
+
+    Args:
+        sources: What each has measured, in any order.
+        limits: How many series a metric may have, and who says that it has more. The oldest stay,
+            so that none disappears when a worker ends.
+    """
+    summed = _total(sources, limits)
+    return Snapshot(summed.metrics, without_set_times(summed.registry))
+
+
+def retired(
+    earlier: Snapshot,
+    ended: Snapshot,
+    limits: Limits | None = None,
+    *,
+    others: Iterable[Snapshot] = (),
+) -> Snapshot:
+    """Return what stays of workers that have ended; its size is bounded.
+
+    Args:
+        earlier: What stayed before.
+        ended: What the worker that has ended had measured.
+        limits: As for :func:`total`.
+        others: What the other workers have: of too many series those are kept that a scrape shows.
+    """
+    sources = [Source(earlier, -2, is_alive=False), Source(ended, -1, is_alive=False)]
+    sources += [Source(each, slot, counts=False) for slot, each in enumerate(others)]
+    return _total(sources, limits)
+
+
+def _total(sources: Iterable[Source], limits: Limits | None) -> Snapshot:
+    limits = limits or Limits()
+    ordered = sorted(sources, key=lambda source: source.slot)
+    metrics = [_summed(each, limits) for each in _gathered(ordered)]
+    return Snapshot(metrics, registry_total(ordered, limits))
+
+
+def _gathered(sources: Sequence[Source]) -> Iterator[_Gathered]:
     rules = {name: spec.workers for name, spec in all_metrics().items()} | worker_rules()
-    merged: dict[tuple[str, str, str, str], _Merged] = {}
+    found: dict[tuple[str, str, str, str], _Gathered] = {}
     for source in sources:
         for scoped in source.snapshot.metrics:
             metric = scoped.metric
-            if not source.is_alive and not _grows(metric):
+            rule: WorkerRule = "sum"
+            if isinstance(metric.data, Gauge):
+                rule = rules.get(metric.name.lower(), "max")
+            if not source.is_alive and rule != "last" and not _grows(metric):
                 continue
             kind = type(metric.data).__name__
-            key = (scoped.scope, metric.name, metric.unit or "", kind)
-            into = merged.get(key)
-            if into is None:
-                into = merged[key] = _Merged(scoped)
-            rule = rules.get(metric.name.lower(), "max")
+            into = found.setdefault(
+                (scoped.scope, metric.name, metric.unit or "", kind), _Gathered(scoped, rule)
+            )
             for point in points_of(metric):
-                _add(into, point, rule if isinstance(metric.data, Gauge) else "sum", source.slot)
-    return Snapshot([_rebuilt(each) for each in merged.values()], _registry(sources))
-
-
-def retired(earlier: Snapshot, ended: Snapshot) -> Snapshot:
-    """Return what stays of workers that have ended; its size is bounded."""
-    return total([Source(earlier, -1, is_alive=False), Source(ended, -1, is_alive=False)])
+                key = attribute_key(point.attributes)
+                start = point.start_time_unix_nano or 0
+                into.ages[key] = min(start, into.ages.get(key, start))
+                if source.counts:
+                    into.series.setdefault(key, []).append((source.slot, point))
+    yield from (each for each in found.values() if each.series)
 
 
 def _grows(metric: Metric) -> bool:
@@ -95,91 +121,53 @@ def _grows(metric: Metric) -> bool:
     return data.is_monotonic if isinstance(data, Sum) else not isinstance(data, Gauge)
 
 
-def _rebuilt(merged: _Merged) -> ScopedMetric:
-    metric = merged.first.metric
+def _summed(gathered: _Gathered, limits: Limits) -> ScopedMetric:
+    metric = gathered.first.metric
+    points = [
+        point for group in _within(gathered, limits) for point in _combined(group, gathered.rule)
+    ]
     data: Any = metric.data
-    changed = replace(metric, data=replace(data, data_points=list(merged.points.values())))
-    return ScopedMetric(merged.first.scope, changed)
+    changed = replace(metric, data=replace(data, data_points=points))
+    return ScopedMetric(gathered.first.scope, changed)
 
 
-def _add(into: _Merged, point: Any, rule: WorkerRule, slot: int) -> None:
-    if rule == "worker":
-        point = replace(point, attributes={**(point.attributes or {}), WORKER_LABEL: str(slot)})
-    key = attribute_key(point.attributes)
-    known = into.points.get(key)
-    if known is None and len(into.points) >= _MAX_SERIES and rule == "sum":
-        point = replace(point, attributes=_OVERFLOW)
-        key = attribute_key(_OVERFLOW)
-        known = into.points.get(key)
-    into.points[key] = point if known is None else _combined(known, point, rule)
+def _within(gathered: _Gathered, limits: Limits) -> list[list[tuple[int, Any]]]:
+    """Return the points of each series, all beyond the limit as one."""
+    series = gathered.series
+    beyond = limits.beyond(gathered.ages, _OVERFLOW_KEY) & series.keys()
+    if not beyond:
+        return list(series.values())
+    name = gathered.first.metric.name
+    limits.report(name, [group[0][1].attributes or {} for group in series.values()])
+    over = series.setdefault(_OVERFLOW_KEY, [])
+    for key in [key for key in series if key in beyond]:
+        over += [
+            (slot, replace(point, attributes=_OVERFLOW_POINT)) for slot, point in series.pop(key)
+        ]
+    return list(series.values())
 
 
-def _combined(known: Any, point: Any, rule: WorkerRule) -> Any:
-    if rule == "sum":
-        added = merging.add(known, point)
-        return known if added is None else added
-    if not isinstance(point, NumberDataPoint) or rule == "last":
-        return merging.newest(known, point)
-    return _chosen(known, point, known.value, point.value, rule)
+def _combined(group: list[tuple[int, Any]], rule: WorkerRule) -> list[Any]:
+    """Return one point of a series, or one for each worker where that is the rule."""
+    found: dict[int, Any] = {}
+    for slot, point in group:
+        key = slot if rule == "worker" else 0
+        if rule == "worker":
+            own = {**(point.attributes or {}), WORKER_LABEL: str(slot)}
+            point = replace(point, attributes=own)  # noqa: PLW2901
+        known = found.get(key)
+        found[key] = point if known is None else _one(known, point, rule)
+    return list(found.values())
 
 
-def _chosen(known: Any, other: Any, one: float, two: float, rule: WorkerRule) -> Any:
-    is_larger = two > one
-    return other if is_larger == (rule != "min") and one != two else known
-
-
-def _registry(sources: Iterable[Source]) -> list[RegistryMetric]:
-    families: dict[str, RegistryMetric] = {}
-    samples: dict[str, dict[Any, Sample]] = {}
-    for source in sources:
-        for family in source.snapshot.registry:
-            if not source.is_alive and family.type not in _GROWING:
-                continue
-            if family.name not in families:
-                families[family.name] = RegistryMetric(
-                    family.name, family.documentation, family.type, family.unit
-                )
-            if families[family.name].type != family.type:
-                continue
-            rule: WorkerRule = "sum" if family.type in _GROWING else _rule(family.name)
-            into = samples.setdefault(family.name, {})
-            for sample in family.samples:
-                _add_sample(into, sample, rule, source.slot)
-    for name, found in samples.items():
-        families[name].samples = _grouped(found.values())
-    return list(families.values())
-
-
-def _grouped(samples: Iterable[Sample]) -> list[Sample]:
-    """Keep the lines of one series together, as OpenMetrics asks."""
-    series: dict[Any, list[Sample]] = {}
-    for sample in samples:
-        labels = {key: value for key, value in sample.labels.items() if key != "le"}
-        series.setdefault(attribute_key(labels), []).append(sample)
-    return [sample for group in series.values() for sample in group]
-
-
-def _add_sample(into: dict[Any, Sample], sample: Sample, rule: WorkerRule, slot: int) -> None:
-    if rule == "worker":
-        sample = sample._replace(labels={**sample.labels, WORKER_LABEL: str(slot)})
-    key = (sample.name, attribute_key(sample.labels))
-    known = into.get(key)
-    if known is None:
-        into[key] = sample
-    elif sample.name.endswith("_created"):
-        into[key] = known._replace(value=min(known.value, sample.value))
-    elif rule == "sum":
-        exemplar = sample.exemplar or known.exemplar
-        into[key] = known._replace(value=known.value + sample.value, exemplar=exemplar)
-    else:
-        into[key] = _chosen(known, sample, known.value, sample.value, rule)
-
-
-def _rule(name: str) -> WorkerRule:
-    """Return the rule of a ``prometheus_client`` gauge: its ``multiprocess_mode``."""
-    known = _REGISTRY_RULES.get(name)
-    if known is not None:
+def _one(known: Any, point: Any, rule: WorkerRule) -> Any:
+    try:
+        if rule == "sum":
+            added = merging.add(known, point)
+            return known if added is None else added
+        if rule == "last" or not isinstance(point, NumberDataPoint):
+            return merging.newest(known, point)
+        is_better = point.value < known.value if rule == "min" else point.value > known.value
+    except (TypeError, ValueError, AttributeError):  # one odd value costs its series, no other
         return known
-    collectors = prometheus_client.REGISTRY._names_to_collectors  # noqa: SLF001 - no public way
-    mode = getattr(collectors.get(name), "_multiprocess_mode", "max")
-    return _MODES.get(mode, "max")
+    return point if is_better else known

@@ -44,7 +44,7 @@ def group_directory(service: str, explicit: Path | None) -> Path | None:
         raise PermissionError(f"{base} belongs to somebody else: its sums could be anything.")
     _remove_orphans(base)
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in service)
-    return base / f"{leader}-{_started(leader)}-{safe}"
+    return base / f"{leader}-{started(leader)}-{safe}"
 
 
 def _leader() -> int | None:
@@ -56,10 +56,12 @@ def _leader() -> int | None:
     return os.getppid() if "gunicorn.arbiter" in sys.modules else None
 
 
-def _started(pid: int) -> str:
-    """Return when a process started, so that a reused id is not taken for it."""
+def started(pid: int) -> str:
+    """Return when a process started, so that a reused id is not taken for it; 0 if it has ended."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if state not in {"Z", "X"}:
+            return fields[18]
     return "0"
 
 
@@ -67,7 +69,7 @@ def _remove_orphans(base: Path) -> None:
     """Remove the directories of leaders that have ended."""
     for directory in base.iterdir():
         pid, _, rest = directory.name.partition("-")
-        started = rest.partition("-")[0]
+        since = rest.partition("-")[0]
         if not pid.isdigit():
             continue
         is_there = True
@@ -77,7 +79,7 @@ def _remove_orphans(base: Path) -> None:
             is_there = False
         except OSError:
             continue
-        if not is_there or started not in {"0", _started(int(pid))}:
+        if not is_there or since not in {"0", started(int(pid))}:
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -16,11 +16,17 @@ took = histogram("job.duration", unit="s", description="Duration of jobs.")
 active = up_down_counter("jobs.active", unit="{job}", description="Jobs under way.")
 highest = gauge("job.highest", description="Highest number.", workers="max")
 levels = gauge("job.levels", description="Sum over workers.", workers="sum")
+lowest = gauge("job.lowest", description="Lowest number.", workers="min")
+latest = gauge("job.latest", description="Number set last.", workers="last")
 mine = gauge("job.mine", description="Number of a worker.", workers="worker")
 own = prometheus_client.Counter("own_jobs", "Jobs, counted the old way.")
 own_sizes = prometheus_client.Histogram("own_sizes", "Sizes.", buckets=[10, 100])
 own_parts = prometheus_client.Summary("own_parts", "Parts.")
 own_level = prometheus_client.Gauge("own_level", "Level.", multiprocess_mode="max")
+own_gauges = [
+    prometheus_client.Gauge(f"own_{mode}", f"By {mode}.", multiprocess_mode=mode)
+    for mode in ("max", "min", "sum", "mostrecent", "livemostrecent", "liveall")
+]
 
 # Counted before a server that preloads forks: this must not count once for each worker.
 jobs.add(1000, {"when": "import"})
@@ -37,7 +43,8 @@ async def job(number: int) -> dict[str, int]:
     own_level.set(number)
     took.record(number / 1000)
     active.add(1)
-    highest.set(number)
+    for each in (highest, lowest, latest, *own_gauges):
+        each.set(number)
     mine.set(number)
     levels.set(1)
     return {"pid": os.getpid()}

@@ -13,6 +13,7 @@ from glam_sdk._internal.guard import guarded
 def test_a_failure_is_swallowed_and_logged(monkeypatch, caplog):
     """The caller goes on, and the place and the traceback are in the log."""
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.delenv("PYTEST_VERSION")
     with caplog.at_level(logging.WARNING), guarded("test.swallowed"):
         raise ValueError("broken")
     (record,) = caplog.records
@@ -23,6 +24,7 @@ def test_a_failure_is_swallowed_and_logged(monkeypatch, caplog):
 def test_a_failure_is_logged_once_a_minute_per_place(monkeypatch, caplog):
     """A fault on every request must not fill the log."""
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.delenv("PYTEST_VERSION")
     for place in ("test.often", "test.often", "test.elsewhere"):
         with guarded(place):
             raise ValueError("broken")
@@ -39,6 +41,7 @@ def test_a_failure_is_raised_in_a_test():
 def test_what_is_no_error_passes(monkeypatch, kind):
     """A cancellation or an interrupt is never swallowed."""
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.delenv("PYTEST_VERSION")
     with pytest.raises(kind), guarded("test.passes"):
         raise kind
 

@@ -99,6 +99,8 @@ def test_its_exemplars_leave_with_their_trace(pushed) -> None:
         1, exemplar={"trace_id": trace_id, "span_id": span_id}
     )
     assert trace_id in measured.openmetrics()
+    wanted = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"
+    assert trace_id.encode() in measured.scraper.scrape(f"{wanted};encoding=delimited")[0]
     assert measured.reader.force_flush()
     exemplar = sent(receiver)["jobs_total"].sum.data_points[0].exemplars[0]
     assert (exemplar.trace_id.hex(), exemplar.span_id.hex()) == (trace_id, span_id)

@@ -268,3 +268,46 @@ async def test_the_endpoint_zips_what_is_worth_it(measured: Measured) -> None:
         assert zipped.headers["content-encoding"] == "gzip"
         assert gzip.decompress(zipped.raw) == plain.raw
         assert "content-encoding" not in (await ask("gzip;q=0")).headers
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "kind", "legacy", "utf8"),
+    [
+        ("jobs.total", "", "counter", "jobs", "jobs"),
+        ("job.seconds", "s", "counter", "job_seconds", "job_seconds"),
+        ("job.time", "s", "histogram", "job_time_seconds", "job.time_seconds"),
+        ("cpu.ratio", "1", "gauge", "cpu_ratio", "cpu_ratio"),
+        ("calls", "1/s", "gauge", "calls_per_second", "calls_per_second"),
+        ("calls", "{call}/mo", "gauge", "calls_per_month", "calls_per_month"),
+        ("disk", "TiBy", "gauge", "disk_tebibytes", "disk_tebibytes"),
+        ("disk", "MBy", "gauge", "disk_megabytes", "disk_megabytes"),
+        ("total", "", "counter", "total", "total"),
+    ],
+)
+def test_a_suffix_that_a_name_has_already_is_not_said_twice(name, unit, kind, legacy, utf8) -> None:
+    """Neither a unit nor ``_total``, whatever the character before it is."""
+    assert names.metric_name(name, unit, kind)[0] == legacy
+    assert names.metric_name(name, unit, kind, utf8=True)[0] == utf8
+
+
+def test_dotted_names_of_prometheus_client_are_escaped_where_nobody_takes_them(
+    measured, caplog
+) -> None:
+    """Also by protobuf, and a name that is taken once it is escaped is refused."""
+    registry = prometheus_client.REGISTRY
+    prometheus_client.Gauge("own.level", "Own.", ["kind.of"], registry=registry).labels("a").set(1)
+    prometheus_client.Gauge("taken.level", "Taken.", registry=registry).set(2)
+    measured.meter().create_gauge("taken.level").set(3)
+    wanted = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"
+    body, _ = measured.scraper.scrape(f"{wanted};encoding=delimited")
+    assert b"own_level" in body
+    assert b"kind_of" in body
+    assert b"own.level" not in body
+    assert body.count(b"taken_level") == 1
+    assert 'own_level{kind_of="a"} 1.0\n' in measured.text()
+    assert measured.text().count("# TYPE taken_level ") == 1
+    assert [r.metric for r in caplog.records if r.message == "metrics.name_collision"] == [
+        "taken.level"
+    ]
+    utf8 = measured.text("text/plain; version=1.0.0; escaping=allow-utf-8")
+    assert '{"own.level","kind.of"="a"} 1.0\n' in utf8

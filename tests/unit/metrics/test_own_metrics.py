@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import importlib
 import re
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry import trace
 
 from glam_sdk.telemetry.metrics import counter, gauge, histogram
-from glam_sdk.telemetry.pipeline.watch import QueueRecord
+from glam_sdk.telemetry.pipeline.export_errors import ExportError, describe
+from glam_sdk.telemetry.pipeline.watch import QueueRecord, component_of
 from glam_sdk.testing import OtlpReceiver, capture_telemetry
 
 from .conftest import assert_promtool_accepts
@@ -72,7 +80,10 @@ def test_exports_and_queues_are_on_the_scrape_and_in_the_health_report() -> None
             pipeline = telemetry.service._pipeline
             assert not pipeline.flush(10)
             text = telemetry.scrape()
-            exporter = 'otel_component_name="traces_exporter/0",otel_component_type="exporter"'
+            exporter = (
+                'otel_component_name="otlp_http_span_exporter/0",'
+                'otel_component_type="otlp_http_span_exporter"'
+            )
             queue = (
                 'otel_component_name="batching_span_processor/0",'
                 'otel_component_type="batching_span_processor"'
@@ -82,7 +93,10 @@ def test_exports_and_queues_are_on_the_scrape_and_in_the_health_report() -> None
             assert value(text, f"otel_sdk_processor_span_processed_total{{{queue}}}") == 1
             assert value(text, f"otel_sdk_processor_span_queue_size{{{queue}}}") == 0
             assert value(text, f"otel_sdk_processor_span_queue_capacity{{{queue}}}") == 2048
-            assert pipeline.watch.details()["traces_queued"] == 0
+            details = pipeline.watch.details()
+            assert (details["traces_queued"], details["traces_queue_capacity"]) == (0, 2048)
+            assert 0 < details["traces_last_export_s"] <= details["traces_longest_export_s"] < 10
+            assert "traces_last_error" not in details
             assert_promtool_accepts(text)
 
 
@@ -111,6 +125,98 @@ async def test_failed_exports_say_how_many_spans_were_lost() -> None:
             assert lost, text
             check = await pipeline.check()
             assert check.data["traces_failed"] == 1
+            assert check.data["traces_last_error"] == "ConnectionError (Connection refused)"
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_a_refusing_collector_is_named_by_its_status_and_nothing_else(status: int) -> None:
+    """Address and headers may hold credentials; neither is in the metrics or in the report."""
+    with refusing_server(status) as port:
+        address = f"http://user:s3cret@127.0.0.1:{port}/v1/traces?key=s3cret"
+        off = {"metrics_exporter": ["none"], "logs_exporter": ["none"]}
+        overrides = {"telemetry": {"traces_endpoint": address, **off}}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=s3cret")
+            with capture_telemetry("shop", overrides=overrides) as telemetry:
+                with trace.get_tracer("test").start_as_current_span("work"):
+                    pass
+                await asyncio.to_thread(telemetry.service._pipeline.flush, 10)
+                text = telemetry.scrape()
+                check = await telemetry.service._pipeline.check()
+    assert f'error_type="{status}"' in text
+    assert check.data["traces_last_error"] == f"HTTP {status}"
+    assert "s3cret" not in f"{text}{check}"
+
+
+@contextmanager
+def refusing_server(status: int) -> Iterator[int]:
+    """Answer every request with one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def test_each_reason_for_a_failed_export_has_a_name() -> None:
+    """Statuses of HTTP and gRPC, exceptions, and what the system said beneath them."""
+    refused = OSError("to host with s3cret failed")
+    refused.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "s3cret")
+    assert describe(refused).text == "OSError (Connection refused)"
+    assert describe(ValueError("s3cret")) == ExportError("ValueError", "ValueError")
+    assert describe(None, {"http.response.status_code": 503}) == ExportError("503", "HTTP 503")
+    unavailable = describe(ValueError("x"), {"rpc.response.status_code": "UNAVAILABLE"})
+    assert unavailable == ExportError("UNAVAILABLE", "UNAVAILABLE")
+    assert describe(None) is None
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize(("signal", "kind"), [("trace", "span"), ("_log", "log")])
+def test_exporters_are_named_by_the_semantic_conventions(protocol, signal, kind) -> None:
+    """The type of a component is one of the list, or the name of its class."""
+    module = importlib.import_module(
+        f"opentelemetry.exporter.otlp.proto.{protocol}.{signal}_exporter"
+    )
+    exporter = getattr(module, f"OTLP{kind.title()}Exporter")(endpoint="http://127.0.0.1:1")
+    assert component_of(exporter) == f"otlp_{protocol}_{kind}_exporter"
+    assert component_of(SimpleNamespace(_inner=exporter)) == component_of(exporter)
+    assert component_of(object()) == "builtins.object"
+    exporter.shutdown()
+
+
+def test_every_signal_is_on_the_scrape_although_nothing_was_lost() -> None:
+    """Alerts on a rate need the zero that came before; lost log lines are among them."""
+    with OtlpReceiver() as receiver:
+        telemetry_settings = {"endpoint": receiver.endpoint}
+        with capture_telemetry("shop", overrides={"telemetry": telemetry_settings}) as telemetry:
+            text = telemetry.scrape()
+            data = asyncio.run(telemetry.service._pipeline.check()).data
+    for name in (
+        "otel_sdk_exporter_span_exported_total",
+        "otel_sdk_exporter_log_exported_total",
+        "otel_sdk_exporter_metric_data_point_exported_total",
+        "otel_sdk_processor_span_processed_total",
+        "otel_sdk_processor_log_processed_total",
+        "otel_sdk_processor_span_queue_size",
+        "otel_sdk_processor_span_queue_capacity",
+        "otel_sdk_processor_log_queue_size",
+        "otel_sdk_processor_log_queue_capacity",
+    ):
+        assert f"\n{name}{{" in text, name
+    assert 'glam_log_dropped_lines_total{glam_reason="stdout_lost"} 0\n' in text
+    for name in ("log_lines_lost", "log_lines_queued", "log_lines_held_back", "metrics_overflowed"):
+        assert data[name] == 0
 
 
 def test_dropped_items_are_counted_by_their_reason() -> None:

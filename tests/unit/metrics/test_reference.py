@@ -14,6 +14,8 @@ from opentelemetry.sdk.metrics.export import Gauge, Histogram, Metric, Sum
 from glam_sdk.errors import NotFoundError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.catalogue import AREAS, all_metrics
+from glam_sdk.telemetry.metrics import counter
+from glam_sdk.telemetry.pipeline import limits, worker_registry
 from glam_sdk.telemetry.pipeline.metrics import iterate_metrics
 from glam_sdk.telemetry.pipeline.snapshot import points_of
 from glam_sdk.telemetry.reference import page
@@ -29,6 +31,19 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "telemetry.md"
 def test_the_page_is_up_to_date() -> None:
     """Run ``python -m glam_sdk.telemetry.reference docs/reference/telemetry.md``."""
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_labels_that_any_metric_may_have_are_on_the_page() -> None:
+    """What the pipeline adds by itself is named too, as it stands in the scrape."""
+    overrides = {"telemetry": {"metric_series_limit": 1, "metrics_exporter": ["none"]}}
+    with capture_telemetry("shop", overrides=overrides) as telemetry:
+        for number in range(3):
+            counter("reference.many").add(1, n=number)
+        assert 'reference_many_total{otel_metric_overflow="true"} 2\n' in telemetry.scrape()
+    for text in ('`otel_metric_overflow="true"`', '`worker="0"`'):
+        assert text in page()
+    assert limits.OVERFLOW == conv.OTEL_METRIC_OVERFLOW
+    assert worker_registry.WORKER_LABEL == conv.WORKER
 
 
 def test_every_metric_is_listed_once() -> None:

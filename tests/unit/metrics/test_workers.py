@@ -205,15 +205,31 @@ class Worker:
         self.group.join()
 
     def _snapshot(self) -> Snapshot:
-        points = [NumberDataPoint({"n": str(n)}, 0, 1, self.value) for n in range(self.series)]
-        return Snapshot([ScopedMetric("s", Metric("jobs", "", "", Sum(points, CUMULATIVE, True)))])
+        now = time.time_ns()
+        kept = [Exemplar({}, at, now, 1 + now % 2**63, 1 + now) for at in (0.5, 1.5, 9.0)]
+        points, others = [], []
+        for number in range(self.series):
+            labels, n = {"n": str(number)}, self.value
+            points.append(NumberDataPoint(labels, 1, now, n, kept[:1]))
+            others.append(
+                HistogramDataPoint(labels, 1, now, 3 * n, n, [n, n, n], [1, 2], 0.5, 9, kept)
+            )
+        return Snapshot(
+            [
+                ScopedMetric("s", Metric("jobs", "", "", Sum(points, CUMULATIVE, True))),
+                ScopedMetric("s", Metric("took", "", "s", Histogram(others, CUMULATIVE))),
+            ]
+        )
 
     def scrape(self) -> float:
         """Return the sum of the first series."""
-        return values(total(self.group.collect()))["jobs"][0]
+        self.summed = total(self.group.collect())
+        (jobs, _) = self.summed.metrics
+        return next(iter(points_of(jobs.metric))).value
 
     def die(self) -> None:
         """End as SIGKILL ends a process: nothing is written, the system closes what is open."""
+        self.group._stopping.set()
         os.write(self.group._wake[1], b"x")  # here its thread would live on
         self.group._thread.join()
         self.group.abandon()
@@ -270,7 +286,7 @@ def test_a_takeover_that_is_cut_off_counts_nobody_twice(tmp_path: Path) -> None:
 
 
 def test_after_500_restarts_files_and_time_are_as_after_none(tmp_path: Path) -> None:
-    """What ended workers leave is one file, however many they were."""
+    """What ended workers leave is one file, an exemplar a bucket, however many they were."""
 
     def seconds() -> float:
         best = float("inf")
@@ -280,19 +296,22 @@ def test_after_500_restarts_files_and_time_are_as_after_none(tmp_path: Path) -> 
             best = min(best, time.perf_counter() - started)
         return best
 
-    watcher = Worker(tmp_path, series=200)
-    last = Worker(tmp_path, series=200)
+    watcher = Worker(tmp_path, series=20)
+    last = Worker(tmp_path, series=20)
     last.value = 1
     before = seconds()
+    size = len(watcher._snapshot().encode())
     for restart in range(500):
         last.die() if restart % 2 else last.group.leave()
-        last = Worker(tmp_path, series=200)
+        last = Worker(tmp_path, series=20)
         last.value = 1
         if not restart % 2:
             last.group._checkpoint()
     assert watcher.scrape() == 501
     assert len(list(tmp_path.iterdir())) <= 8
-    assert (tmp_path / "retired.json").stat().st_size < 100_000
+    assert (tmp_path / "retired.json").stat().st_size < 1.2 * size
+    for scoped, buckets in zip(watcher.summed.metrics, (1, 3), strict=True):
+        assert [len(p.exemplars) for p in points_of(scoped.metric)] == [buckets] * 20
     # One file more is read; room for a busy machine.
     assert seconds() < before * 3 + 0.05
     last.group.leave()
