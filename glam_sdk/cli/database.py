@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from glam_sdk.config import load_settings
+from glam_sdk.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from glam_sdk.database.migrations import MigrationManager
+
+_LOGS: Final = {"log": {"level": "WARNING", "format": "console"}}
 
 
 def add_commands(commands: Any) -> None:
@@ -61,7 +66,9 @@ def _migrations(options: argparse.Namespace) -> MigrationManager:
 
 
 def _init(options: argparse.Namespace) -> int:
-    for file in _migrations(options).init(options.models):
+    migrations = _migrations(options)
+    _must_have_tables(options.models)
+    for file in migrations.init(options.models):
         sys.stdout.write(f"{file}\n")
     return 0
 
@@ -70,8 +77,24 @@ def _revision(options: argparse.Namespace) -> int:
     file = asyncio.run(
         _migrations(options).create_migration(options.message, autogenerate=not options.empty)
     )
-    sys.stdout.write(f"{file}\n")
+    sys.stdout.write(f"{file or 'Models and migrations agree: there is nothing to write.'}\n")
     return 0
+
+
+def _must_have_tables(models: str) -> None:
+    """Refuse what could not be compared with the database; the file would have to be corrected."""
+    module, _, base = models.partition(":")
+    try:
+        tables = getattr(importlib.import_module(module), base or "Base").metadata
+    except ImportError as exc:
+        raise ConfigurationError(f"The models cannot be imported: {exc}.") from exc
+    except AttributeError as exc:
+        raise ConfigurationError(
+            f"{module} has no base class of models called {base or 'Base'}. "
+            f"Name it: --models {module}:<class>."
+        ) from exc
+    if not tables.tables:
+        sys.stderr.write(f"{module} declares no table so far.\n")
 
 
 def _upgrade(options: argparse.Namespace) -> int:
@@ -91,14 +114,18 @@ def _downgrade(options: argparse.Namespace) -> int:
 def _traced(options: argparse.Namespace, work: Any) -> int:
     """Change the schema as the service, so that the migrations are in its traces."""
     import glam_sdk
+    from glam_sdk.database.migrations.templates import require_environment
 
-    glam_sdk.init(options.service, env_prefix=options.env_prefix)
-    try:
-        migrations = _migrations(options)
-        asyncio.run(work(migrations))
-        revision = asyncio.run(migrations.current_revision())
-    finally:
-        glam_sdk.shutdown()
+    require_environment(options.directory, options.service)
+    # Standard output is for the answer; what is worth a warning is read by somebody.
+    with redirect_stdout(sys.stderr):
+        glam_sdk.init(options.service, env_prefix=options.env_prefix, overrides=_LOGS)
+        try:
+            migrations = _migrations(options)
+            asyncio.run(work(migrations))
+            revision = asyncio.run(migrations.current_revision())
+        finally:
+            glam_sdk.shutdown()
     sys.stdout.write(f"{options.service} is at {revision or 'base'}.\n")
     return 0
 

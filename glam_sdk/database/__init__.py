@@ -2,6 +2,7 @@
 
 from glam_sdk.database.base import NAMING_CONVENTION, Base
 from glam_sdk.database.component import Database
+from glam_sdk.database.deletion import INCLUDE_DELETED
 from glam_sdk.database.mixins import (
     MerchantMixin,
     SoftDeleteMixin,
@@ -19,7 +20,7 @@ from glam_sdk.database.old_sessions import (
 from glam_sdk.database.query import KeysetPage, Page
 from glam_sdk.database.repository import Repository
 from glam_sdk.database.retry import RetryPolicy, retry_transaction
-from glam_sdk.database.scope import ALL_MERCHANTS, INCLUDE_DELETED
+from glam_sdk.database.scope import ALL_MERCHANTS
 from glam_sdk.database.telemetry import UNTRACED, DatabaseTelemetry
 from glam_sdk.database.types import UtcDateTime
 from glam_sdk.database.unit_of_work import EventWriter, UnitOfWork

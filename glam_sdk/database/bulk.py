@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import false, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper, Session
 
-from glam_sdk.database.mixins import (
-    MerchantMixin,
-    SoftDeleteMixin,
-    TimestampedMixin,
-    VersionedMixin,
-)
+from glam_sdk.database.changes import always_changed
+from glam_sdk.database.mixins import MerchantMixin
 from glam_sdk.database.query import attribute
 from glam_sdk.database.scope import merchant_of
-from glam_sdk.database.types import utcnow
 from glam_sdk.errors import ForbiddenError
 
 CHUNK: Final = 1000
@@ -63,53 +57,32 @@ def upsert_statement(
         on: Columns of the unique constraint or key.
         update: Columns an existing row takes over from the new one; none leaves it as it is.
     """
-    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    dialect = session.get_bind().dialect.name
     model = mapper.class_
-    insert: Any = (postgresql.insert if is_postgresql else sqlite.insert)(model)
-    index = [attribute(mapper, name) for name in on]
+    insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(model)
+    columns = [attribute(mapper, name) for name in on]
+    target = {"index_elements": columns, "index_where": _partial(mapper, columns, dialect)}
     if not update:
-        return insert.on_conflict_do_nothing(index_elements=index).returning(model)
+        return insert.on_conflict_do_nothing(**target).returning(model)
     taken: dict[str, Any] = {}
     for name in update:
         column = attribute(mapper, name).property.columns[0].name
         taken[column] = insert.excluded[column]
-    for name, value in _always_changed(model).items():
+    for name, value in always_changed(model).items():
         if name not in update:
             taken[mapper.column_attrs[name].columns[0].name] = value
     merchant_id = merchant_of(session)
     own = model.merchant_id == merchant_id if _is_scoped(model, merchant_id) else None
-    return insert.on_conflict_do_update(index_elements=index, set_=taken, where=own).returning(
-        model
-    )
+    return insert.on_conflict_do_update(**target, set_=taken, where=own).returning(model)
 
 
-def bumped(model: type[Any], values: Row) -> dict[str, object]:
-    """Return the values of a bulk UPDATE, with the version counted on."""
-    changed = _always_changed(model)
-    changed.pop("updated_at", None)  # SQLAlchemy sets it on every UPDATE of its own
-    changed.pop("is_deleted", None)
-    changed.pop("deleted_at", None)
-    return {**changed, **values}
-
-
-def deletion(model: type[Any]) -> dict[str, object] | None:
-    """Return the values that mark rows of a model as deleted, if it keeps them."""
-    if not issubclass(model, SoftDeleteMixin):
-        return None
-    return bumped(model, {"is_deleted": True, "deleted_at": utcnow()})
-
-
-def _always_changed(model: type[Any]) -> dict[str, object]:
-    """Return what a change of a row changes besides: moment, version, and its deletion."""
-    changed: dict[str, object] = {}
-    if issubclass(model, TimestampedMixin):
-        changed["updated_at"] = utcnow()
-    if issubclass(model, VersionedMixin):
-        changed["version"] = model.version + 1
-    if issubclass(model, SoftDeleteMixin):
-        # What is written again is there again. SQL's own words: values would cost the batching.
-        changed |= {"is_deleted": false(), "deleted_at": null()}
-    return changed
+def _partial(mapper: Mapper[Any], columns: Sequence[Any], dialect: str) -> Any:
+    """Return the condition of a unique index over these columns for a part of the rows, if any."""
+    names = {one.property.columns[0].name for one in columns}
+    for index in getattr(mapper.local_table, "indexes", ()):
+        if index.unique and {column.name for column in index.columns} == names:
+            return index.dialect_options[dialect].get("where")
+    return None
 
 
 def _is_scoped(model: type[Any], merchant_id: object) -> bool:

@@ -45,3 +45,24 @@ def join(span: Span, name: str, attributes: dict[str, AttributeValue]) -> None:
 def silence() -> Token[Context]:
     """Keep other instrumentations from making spans until the token is detached."""
     return otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+
+
+class _QuietRows:
+    """Fetch the rows of a stream without a span for each fetch."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    async def fetch(self, count: int) -> Any:
+        token = silence()
+        try:
+            return await self._rows.fetch(count)
+        finally:
+            otel.detach(token)
+
+
+def quieten(cursor: Any) -> None:
+    """Keep the fetches of an asyncpg stream from being spans: its statement has one already."""
+    rows = getattr(cursor, "_cursor", None)
+    if getattr(cursor, "server_side", False) and hasattr(rows, "fetch"):
+        cursor._cursor = _QuietRows(rows)  # noqa: SLF001 - SQLAlchemy's adapter offers no other way

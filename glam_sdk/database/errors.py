@@ -1,7 +1,8 @@
 """Translate what SQLAlchemy and its drivers raise, once, without a row's values.
 
-A driver's own text may quote the row it refused (``Key (email)=(...)``), so translated errors
-carry names only: table, column, constraint, SQLSTATE; and they are raised ``from None``.
+Translated errors carry names only: table, column, constraint, SQLSTATE. They are raised ``from
+None``: SQLAlchemy's error says the same at more length. It stays reachable as ``__context__``,
+which no traceback shows, and :mod:`~glam_sdk.database.redaction` has taken the values out of it.
 """
 
 from __future__ import annotations
@@ -14,29 +15,25 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Dialect, Engine, ExceptionContext
 from sqlalchemy.orm.exc import StaleDataError
 
+from glam_sdk.database.redaction import (
+    driver_error,
+    hide_values,
+    key_columns,
+    reason,
+    status_code,
+)
+from glam_sdk.database.sqlstates import (
+    BAD_VALUE,
+    FOREIGN,
+    NOT_NULL,
+    RAISED,
+    UNIQUE,
+    is_retryable,
+)
 from glam_sdk.database.statements import describe
 from glam_sdk.errors import ConflictError, DatabaseError, GlamBaseError, ValidationError
 
-# SQLSTATEs after which the same work may succeed (PostgreSQL, appendix A).
-_RETRYABLE: Final = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"})
-_RETRYABLE_CLASSES: Final = ("08", "53", "SQLITE_BUSY", "SQLITE_LOCKED")
-_DISK_FULL: Final = "53100"  # of a retryable class, but nobody makes room within a retry
-# Classes whose message names objects of the schema or the server, never a row's values.
-_SPEAKING_CLASSES: Final = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
-_SYNTAX_ERROR: Final = "42601"
-_SPEAKING_SQLITE: Final = re.compile(
-    r"no such (?:table|column)|database (?:table )?is locked|unable to open database file"
-    r"|attempt to write a readonly|disk I/O error|database or disk is full|file is not a database"
-)
 _SQLITE_FAILED: Final = re.compile(r"constraint failed: (.+)")
-_PG_KEY: Final = re.compile(r"Key \((.*?)\)=\(")
-
-_UNIQUE: Final = frozenset({
-    "23505", "23P01",
-    "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID",
-})  # fmt: skip
-_FOREIGN: Final = frozenset({"23503", "23001", "SQLITE_CONSTRAINT_FOREIGNKEY"})
-_NOT_NULL: Final = frozenset({"23502", "SQLITE_CONSTRAINT_NOTNULL"})
 
 
 class translated:  # noqa: N801 - reads as a statement: `with translated():`
@@ -58,7 +55,7 @@ def raise_translated(error: exc.SQLAlchemyError) -> None:
     """Raise what :func:`translate` makes of an error; return when it leaves the error as it is."""
     ours = translate(error)
     if ours is not error:
-        raise ours from None  # the cause's text may hold the values of a row
+        raise ours from None  # the cause says the same at more length
 
 
 def translate(error: exc.SQLAlchemyError) -> BaseException:
@@ -74,12 +71,12 @@ def translate(error: exc.SQLAlchemyError) -> BaseException:
             "Raise database.pool_size or shorten the transactions.",
             operation="connect",
         )
-    if isinstance(error, exc.IntegrityError):
+    if isinstance(error, exc.IntegrityError) and status_code(error.orig) not in RAISED:
         return _integrity_error(error)
     if isinstance(error, exc.DBAPIError):
         return _database_error(error)
     if isinstance(error, exc.StatementError):
-        return error.orig or error
+        return _refused_value(error)
     if isinstance(error, StaleDataError):
         return ConflictError(
             "The row was changed or deleted by somebody else meanwhile. Load it anew.",
@@ -99,20 +96,6 @@ def outcome_unknown(error: exc.DBAPIError) -> DatabaseError:
     )
 
 
-def status_code(driver_error: BaseException | None) -> str | None:
-    """Return the SQLSTATE, or SQLite's name of the error, as ``db.response.status_code``."""
-    code = getattr(driver_error, "sqlstate", None) or getattr(
-        driver_error, "sqlite_errorname", None
-    )
-    return code if isinstance(code, str) else None
-
-
-def driver_error(error: BaseException) -> BaseException:
-    """Return the driver's own exception behind SQLAlchemy's adapter for it."""
-    inner = getattr(error, "orig", None)
-    return inner if isinstance(inner, BaseException) else error
-
-
 def unreachable(where: str, reason: BaseException) -> DatabaseError:
     """Return the error for a server that does not answer.
 
@@ -130,8 +113,16 @@ def describe_os_error(reason: BaseException) -> str:
     return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
 
 
-def translate_lost_connections(engine: Engine, where: str) -> None:
-    """Make refused and broken connections DatabaseErrors; drivers raise a bare OSError for them."""
+def translate_driver_errors(engine: Engine, where: str) -> None:
+    """Take the values of rows out of an engine's errors, and make ours of bare ones.
+
+    Drivers raise an OSError for refused and broken connections, and SQLite's an OverflowError for
+    a number that no column can hold.
+
+    Args:
+        engine: Whose.
+        where: The URL without its password.
+    """
 
     def connect(
         dialect: Dialect, _: object, args: tuple[Any, ...], params: dict[str, Any]
@@ -141,15 +132,33 @@ def translate_lost_connections(engine: Engine, where: str) -> None:
         except OSError as error:
             raise unreachable(where, error) from error
 
-    def broken(context: ExceptionContext) -> BaseException | None:
+    def bare(context: ExceptionContext) -> BaseException | None:
         original = context.original_exception
         if isinstance(original, OSError):
             context.is_disconnect = True
             return unreachable(where, original)
+        if isinstance(original, OverflowError):
+            return _bad_value(context.statement, None)
         return None
 
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "handle_error", broken)
+    event.listen(engine, "handle_error", bare)
+    hide_values(engine)
+
+
+def _bad_value(statement: str | None, code: str | None) -> ValidationError:
+    what = describe(statement or "").summary or "the statement"
+    details: dict[str, object] = {"error_code": code} if code else {}
+    return ValidationError(f"A value in {what} does not fit its column.", details=details)
+
+
+def _refused_value(error: exc.StatementError) -> BaseException:
+    """Return the error for a value that its column's type could not convert."""
+    refused = error.orig
+    if isinstance(refused, AttributeError) and refused.name in ("hex", "replace"):
+        # SQLAlchemy's Uuid asks any value for its digits.
+        return ValidationError("A value that is no uuid.UUID was given for a UUID column.")
+    return refused or error
 
 
 def _integrity_error(error: exc.IntegrityError) -> GlamBaseError:
@@ -161,19 +170,19 @@ def _integrity_error(error: exc.IntegrityError) -> GlamBaseError:
     if columns:
         details["columns"] = columns
     row = f"A row of {table}" if table else "A row"
-    if code in _UNIQUE:
+    if code in UNIQUE:
         same = f" with the same {', '.join(columns)}" if columns else ""
         return ConflictError(
             f"{row}{same} exists already.", conflicting_resource=table, details=details
         )
-    if code in _FOREIGN:
+    if code in FOREIGN:
         return ConflictError(
             f"{row} refers to one that does not exist, or is still referred to.",
             conflicting_resource=table,
             details=details,
         )
     field = columns[0] if len(columns) == 1 else None
-    if code in _NOT_NULL:
+    if code in NOT_NULL:
         return ValidationError(
             f"{field or 'A column'} must have a value.", field=field, details=details
         )
@@ -187,8 +196,7 @@ def _violated(error: exc.IntegrityError) -> tuple[str | None, list[str], str | N
     table = getattr(orig, "table_name", None)
     constraint = getattr(orig, "constraint_name", None)
     column = getattr(orig, "column_name", None)
-    key = _PG_KEY.match(getattr(orig, "detail", None) or "")
-    columns = [column] if column else key[1].split(", ") if key else []
+    columns = [column] if column else key_columns(orig)
     found = _SQLITE_FAILED.search(str(orig)) if hasattr(orig, "sqlite_errorname") else None
     if found and "CHECK" in str(orig):
         constraint = found[1]
@@ -198,32 +206,26 @@ def _violated(error: exc.IntegrityError) -> tuple[str | None, list[str], str | N
     return table or describe(error.statement or "").collection, columns, constraint
 
 
-def _database_error(error: exc.DBAPIError) -> DatabaseError:
+def _database_error(error: exc.DBAPIError) -> GlamBaseError:
     code = status_code(error.orig)
+    orig = driver_error(error.orig) if error.orig is not None else error
+    if code in BAD_VALUE:
+        return _bad_value(error.statement, code)
     statement = describe(error.statement or "")
-    what = statement.summary or "The database connection"
     return DatabaseError(
-        f"{what} failed: {_reason(error, code)}.",
+        _what_failed(error, statement.summary, code, reason(orig, code)),
         operation=statement.operation or None,
         table=statement.collection,
         error_code=code,
-        retryable=error.connection_invalidated or _is_retryable(code),
+        retryable=error.connection_invalidated or is_retryable(code),
     )
 
 
-def _is_retryable(code: str | None) -> bool:
-    if code is None or code == _DISK_FULL:
-        return False
-    return code in _RETRYABLE or code.startswith(_RETRYABLE_CLASSES)
-
-
-def _reason(error: exc.DBAPIError, code: str | None) -> str:
-    orig = driver_error(error.orig) if error.orig is not None else error
-    text = str(orig.args[0]).rstrip(".") if orig.args else ""
-    speaks = (
-        _SPEAKING_SQLITE.match(text) is not None
-        if code is None or code.startswith("SQLITE")
-        else code.startswith(_SPEAKING_CLASSES) and code != _SYNTAX_ERROR
-    )
-    name = type(orig).__name__
-    return f"{text} ({code or name})" if speaks else f"{name} ({code})" if code else name
+def _what_failed(error: exc.DBAPIError, summary: str, code: str | None, why: str) -> str:
+    if code in RAISED:
+        what = summary or ("A statement" if error.statement else "The COMMIT")
+        return f"{what} was refused by a trigger or function of the database ({code})."
+    if summary or error.statement:
+        return f"{summary or 'A statement'} failed: {why}."
+    is_connection = error.connection_invalidated or (code or "").startswith(("08", "28", "3D"))
+    return f"The {'database connection' if is_connection else 'transaction'} failed: {why}."

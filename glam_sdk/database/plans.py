@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy.engine import URL
 
-from glam_sdk.database.statements import describe
+from glam_sdk.database.statements import MAX_TEXT, describe
 from glam_sdk.telemetry import conventions as conv
 
 _STATEMENTS_KEPT: Final = 1024
@@ -47,7 +47,13 @@ def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], P
             attributes[conv.DB_QUERY_SUMMARY] = statement.summary
         return Plan(statement.summary or system, attributes, labels)
 
-    return lru_cache(maxsize=_STATEMENTS_KEPT)(plan)
+    remembered = lru_cache(maxsize=_STATEMENTS_KEPT)(plan)
+
+    def shortened(sql: str) -> Plan | None:
+        # What is looked at, and one more to tell that there is more; the rest may be megabytes.
+        return remembered(sql if len(sql) <= MAX_TEXT else sql[: MAX_TEXT + 1])
+
+    return shortened
 
 
 def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:

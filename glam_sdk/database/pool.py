@@ -65,6 +65,9 @@ class PoolWatch:
         watch = self
 
         class Pool(AsyncAdaptedQueuePool):
+            # SQLAlchemy's levels go by its names, and this one's lines are below the usual.
+            _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+
             def _do_get(self) -> ConnectionPoolEntry:
                 started = perf_counter()
                 watch.waiting += 1

@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapper
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator
 
+from glam_sdk.database.values import checked_value
 from glam_sdk.errors import ValidationError
 
 T = TypeVar("T")
@@ -69,8 +70,16 @@ def attribute(mapper: Mapper[Any], name: str) -> InstrumentedAttribute[Any]:
 def conditions(
     mapper: Mapper[Any], expressions: Sequence[ColumnElement[bool]], filters: Mapping[str, object]
 ) -> list[ColumnElement[bool]]:
-    """Return expressions and exact filters as one list; ``None`` finds NULL."""
-    exact = [attribute(mapper, name) == value for name, value in filters.items()]
+    """Return expressions and exact filters as one list; ``None`` finds NULL.
+
+    Raises:
+        ValueError: For a column the model does not have.
+        ValidationError: For a value that is none of its column's type.
+    """
+    exact: list[ColumnElement[bool]] = []
+    for name, value in filters.items():
+        column = attribute(mapper, name)
+        exact.append(column == checked_value(mapper, name, value))
     return [*expressions, *exact]
 
 
@@ -103,6 +112,15 @@ def _column(order: Any) -> Any:
     return getattr(order, "property", order).columns[0] if hasattr(order, "property") else order
 
 
+def _is_descending(order: Any) -> bool:
+    """Tell the direction of an order, also one with ``nulls_last()`` around it."""
+    while isinstance(order, UnaryExpression):
+        if order.modifier is operators.desc_op:
+            return True
+        order = order.element
+    return False
+
+
 class Keyset:
     """Continue a list after a row, at the same cost on page ten thousand as on the first.
 
@@ -119,9 +137,7 @@ class Keyset:
         self.order = orders(mapper, order_by)
         self._keys: list[tuple[str, Any, bool]] = []
         for order in self.order:
-            descending = isinstance(order, UnaryExpression) and (
-                order.modifier is operators.desc_op
-            )
+            descending = _is_descending(order)
             column = _column(order)
             if column not in mapper.columns.values():
                 raise ValueError(f"Keyset pages need columns to order by; {order} is none.")

@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapper
 from sqlalchemy.orm.interfaces import ORMOption
 
-from glam_sdk.database.entities import is_marked_deleted, not_found
+from glam_sdk.database.deletion import INCLUDE_DELETED
+from glam_sdk.database.entities import is_marked_deleted, joins_collections, not_found
 from glam_sdk.database.errors import translated
 from glam_sdk.database.operations import mark_failed, open_operation, operation
 from glam_sdk.database.query import Keyset, KeysetPage, Order, Page, conditions, orders
-from glam_sdk.database.scope import INCLUDE_DELETED
+from glam_sdk.database.values import at_least, checked_key
 
 M = TypeVar("M", bound=DeclarativeBase)
 
@@ -118,7 +119,9 @@ class ReadRepository(Generic[M]):
 
         Raises:
             ValueError: For a column the model does not have.
+            ValidationError: For a value that is none of its column's type.
         """
+        at_least(0, limit=limit, offset=offset)
         return await self._list(where, filters, limit=limit, offset=offset, order_by=order_by)
 
     @operation
@@ -153,6 +156,7 @@ class ReadRepository(Generic[M]):
             order_by: As for :meth:`find_all`.
             **filters: Exact values by column name.
         """
+        at_least(1, page=page, limit=limit)
         total = await self._count(where, filters)
         offset = (page - 1) * limit
         items: Sequence[M] = ()
@@ -181,6 +185,7 @@ class ReadRepository(Generic[M]):
         Raises:
             ValidationError: For a cursor that is not one of this list's.
         """
+        at_least(1, limit=limit)
         keyset = Keyset(self._mapper, order_by)
         statement = self._select(where, filters).order_by(*keyset.order).limit(limit + 1)
         if cursor is not None:
@@ -204,6 +209,7 @@ class ReadRepository(Generic[M]):
             order_by: As for :meth:`find_all`.
             **filters: Exact values by column name.
         """
+        at_least(1, chunk_size=chunk_size)
         statement = self._select(where, filters).order_by(*orders(self._mapper, order_by))
         options = {**self._seeing(filters), "yield_per": chunk_size}
         span: Span | None = open_operation(self, "stream")
@@ -229,7 +235,7 @@ class ReadRepository(Generic[M]):
         execution = {INCLUDE_DELETED: True} if include_deleted else self._execution
         entity = await self.session.get(
             self.model,
-            entity_id,
+            checked_key(self._mapper, entity_id),
             options=self._options or None,
             with_for_update=lock or None,
             execution_options=execution,
@@ -265,7 +271,9 @@ class ReadRepository(Generic[M]):
     async def _scalars(
         self, statement: Select[M], filters: Mapping[str, object]
     ) -> ScalarResult[M]:
-        return await self.session.scalars(statement, execution_options=self._seeing(filters))
+        found = await self.session.scalars(statement, execution_options=self._seeing(filters))
+        # A collection that is loaded by a join repeats its entity in each row.
+        return found.unique() if self._options or joins_collections(self._mapper) else found
 
     def _seeing(self, filters: Mapping[str, object]) -> dict[str, Any]:
         """Return the execution options; a filter that asks for deleted rows finds them."""

@@ -12,10 +12,12 @@ from sqlalchemy import CursorResult, Delete, Update, delete, insert, update
 from sqlalchemy import inspect as sa_inspect
 
 from glam_sdk.database import bulk
-from glam_sdk.database.entities import mark_deleted, not_found, touch
+from glam_sdk.database.changes import bumped, deletion
+from glam_sdk.database.deletion import deleting_for_good, mark
+from glam_sdk.database.entities import not_found, reload_expired, touch
 from glam_sdk.database.mixins import SoftDeleteMixin
 from glam_sdk.database.operations import operation
-from glam_sdk.database.query import conditions
+from glam_sdk.database.query import attribute, conditions
 from glam_sdk.database.reading import Condition, M, ReadRepository
 from glam_sdk.database.scope import ALL_MERCHANTS
 from glam_sdk.errors import ConflictError
@@ -135,13 +137,17 @@ class Repository(ReadRepository[M]):
         Raises:
             ValueError: For a column the model does not have.
         """
-        conditions(self._mapper, (), values)
+        for name in values:
+            attribute(self._mapper, name)
         statement = update(self.model).where(*conditions(self._mapper, where, filters))
-        return await self._change(statement.values(bulk.bumped(self.model, values)), filters)
+        return await self._change(statement.values(bumped(self.model, values)), filters)
 
     @operation
     async def delete(self, entity: M) -> None:
-        """Delete a row, or mark it when its model is a ``SoftDeleteMixin``."""
+        """Delete a row, or mark it when its model is a ``SoftDeleteMixin``.
+
+        Either goes on along ``delete`` cascades.
+        """
         await self._delete(entity)
 
     @operation
@@ -157,7 +163,7 @@ class Repository(ReadRepository[M]):
     async def delete_all(self, *where: Condition, **filters: object) -> int:
         """Delete or mark every row that matches, in one statement; return how many."""
         matching = conditions(self._mapper, where, filters)
-        marks = None if self._execution else bulk.deletion(self.model)
+        marks = None if self._execution else deletion(self.model)
         if marks is None:
             return await self._change(delete(self.model).where(*matching), filters)
         return await self._change(update(self.model).where(*matching).values(marks), filters)
@@ -186,10 +192,16 @@ class Repository(ReadRepository[M]):
             if sa_inspect(entity).pending:
                 self.session.expunge(entity)
                 return
-        if self._execution or not mark_deleted(entity):
+        if self._execution:
+            with deleting_for_good(self.session.sync_session):
+                await self.session.delete(entity)
+                await self.session.flush()
+            return
+        if not await self.session.run_sync(mark, entity):
             await self.session.delete(entity)
         await self.session.flush()
 
     async def _change(self, statement: Update | Delete, filters: Mapping[str, object]) -> int:
         result = await self.session.execute(statement, execution_options=self._seeing(filters))
+        await reload_expired(self.session, self._mapper)
         return cast("CursorResult[Any]", result).rowcount

@@ -6,11 +6,12 @@ hand are covered as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Table, TextClause, TextualSelect, event, inspect
+from sqlalchemy import Result, Table, TextClause, TextualSelect, event, inspect
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import (
     FromStatement,
     LoaderCriteriaOption,
@@ -20,25 +21,67 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.sql import visitors
 
+from glam_sdk.database.deletion import (
+    INCLUDE_DELETED,
+    KEEPS_DELETED,
+    ONLY_LIVE,
+    keep_orphans,
+    mark,
+    mark_matching,
+)
+from glam_sdk.database.entities import is_marked_deleted
 from glam_sdk.database.mixins import MERCHANT_TABLE, MerchantMixin, SoftDeleteMixin
 from glam_sdk.errors import ForbiddenError
 
-INCLUDE_DELETED: Final = "glam_include_deleted"
-"""Execution option of a statement that is to see rows marked as deleted."""
 ALL_MERCHANTS: Final = "glam_all_merchants"
 """Execution option of a statement that may see every merchant's rows though its session may not."""
 
 _MERCHANT: Final = "glam_merchant"
 _TEXTS: Final = (TextClause, TextualSelect, FromStatement)
-_ONLY_LIVE: Final = with_loader_criteria(
-    SoftDeleteMixin,
-    lambda cls: cls.is_deleted.is_(False),
-    include_aliases=True,
-)
 
 
 class ScopedSession(Session):
     """Add the criteria to every statement, and check what is written."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.info[KEEPS_DELETED] = True
+
+    def get(self, entity: Any, ident: Any, **kwargs: Any) -> Any:
+        """Return an entity by key, one in hand that is marked as deleted no more than any other."""
+        found = super().get(entity, ident, **kwargs)
+        options: Mapping[str, object] = kwargs.get("execution_options") or {}
+        is_hidden = is_marked_deleted(found) and not options.get(INCLUDE_DELETED)
+        return None if is_hidden else found
+
+    def delete(self, instance: object) -> None:
+        """Delete an entity, or mark it when its model is a ``SoftDeleteMixin``."""
+        if not mark(self, instance):
+            super().delete(instance)
+
+    def delete_all(self, instances: Iterable[object]) -> None:
+        """Do for many what :meth:`delete` does for one."""
+        for instance in instances:
+            self.delete(instance)
+
+    def connection(
+        self,
+        bind_arguments: Any = None,
+        execution_options: Mapping[str, Any] | None = None,
+    ) -> Connection:
+        """Return the connection, unless rows are limited: nothing limits what goes through it.
+
+        Raises:
+            ForbiddenError: When the session is limited to a merchant, and the execution option
+                ``ALL_MERCHANTS`` does not say that this is meant.
+        """
+        options = dict(execution_options or {})
+        if merchant_of(self) is not None and not options.pop(ALL_MERCHANTS, False):
+            raise ForbiddenError(
+                "Session.connection() cannot be limited to a merchant. Execute ORM statements, or "
+                f"ask for it with the execution option {ALL_MERCHANTS}=True."
+            )
+        return super().connection(bind_arguments, options or None)
 
     def bulk_save_objects(self, *args: Any, **kwargs: Any) -> None:
         """Refuse the old bulk call where rows are limited: no event sees what it writes."""
@@ -92,11 +135,20 @@ def merchant_of(session: Session) -> UUID | None:
 
 
 @event.listens_for(ScopedSession, "do_orm_execute", propagate=True)
-def _limit(state: ORMExecuteState) -> None:
+def _limit(state: ORMExecuteState) -> Result[Any] | None:
     options = state.execution_options
+    if state.is_delete and state.is_orm_statement and not options.get(INCLUDE_DELETED):
+        marked = mark_matching(state)
+        if marked is not None:
+            return marked
+    _add_criteria(state, options)
+    return None
+
+
+def _add_criteria(state: ORMExecuteState, options: Mapping[str, Any]) -> None:
     is_query = state.is_orm_statement and not state.is_insert
     if is_query and not options.get(INCLUDE_DELETED) and _hides_deleted(state):
-        _add(state, _ONLY_LIVE)
+        _add(state, ONLY_LIVE)
     scope: tuple[UUID, LoaderCriteriaOption] | None = state.session.info.get(_MERCHANT)
     if scope is None or options.get(ALL_MERCHANTS):
         return
@@ -150,6 +202,11 @@ def _touches_merchants(state: ORMExecuteState) -> bool:
         isinstance(element, Table) and MERCHANT_TABLE in element.info
         for element in visitors.iterate(statement)
     )
+
+
+@event.listens_for(ScopedSession, "before_flush", propagate=True)
+def _keep_orphans(session: Session, *_: object) -> None:
+    keep_orphans(session)
 
 
 @event.listens_for(ScopedSession, "before_flush", propagate=True)

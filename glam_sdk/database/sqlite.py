@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine
+
+from glam_sdk.errors import DatabaseError
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -96,3 +99,39 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "connect", set_up)
     event.listen(engine, "invalidate", give_up)
     event.listen(engine, "begin", begin)
+
+
+@contextmanager
+def lenient(connection: Connection) -> Iterator[Callable[[], None]]:
+    """Let tables be copied and dropped for the block; nothing on another database.
+
+    SQLite changes a table by making another and dropping the first, which deletes what refers to
+    its rows. Call what is yielded before the commit: it raises when references lead nowhere.
+
+    Args:
+        connection: Not in a transaction, where SQLite takes no notice of the setting.
+    """
+    if connection.dialect.name != "sqlite":
+        yield lambda: None
+        return
+
+    def enforce(word: str) -> None:
+        raw: Any = connection.connection.dbapi_connection
+        raw.run_async(lambda driver: driver.execute(f"PRAGMA foreign_keys = {word}"))
+
+    enforce("OFF")
+    try:
+        yield lambda: _verify(connection)
+    finally:
+        enforce("ON")
+
+
+def _verify(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        pairs = sorted({f"{child} to {parent}" for child, _, parent, _ in broken})
+        raise DatabaseError(
+            f"Rows would refer to rows that are not there: {', '.join(pairs)}. "
+            "Nothing was changed; let the migration change or delete those rows first.",
+            operation="migrate",
+        )

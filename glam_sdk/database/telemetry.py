@@ -6,6 +6,7 @@ BEGIN, COMMIT and the like get none, nor does a statement or connection with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import Token
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -17,12 +18,13 @@ from opentelemetry.trace import Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.database import contrib
-from glam_sdk.database.errors import driver_error, status_code
 from glam_sdk.database.plans import Plan, common_attributes, planner
 from glam_sdk.database.pool import LAST_STATEMENT, PoolInstruments, PoolWatch
+from glam_sdk.database.redaction import driver_error, status_code
 from glam_sdk.database.transactions import current_counts
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
@@ -118,13 +120,15 @@ class _Statements:
         executemany: bool,  # noqa: FBT001 - the signature of SQLAlchemy's event
     ) -> None:
         with guarded("database.telemetry.before"):
-            plan = self._plan(sql)
+            rows = _rows_of_insert(context, parameters) if executemany else None
+            # Its text differs by the number of rows; what it was made from is always the same.
+            plan = self._plan(sql if rows is None else context.statement)
             if plan is None or context.execution_options.get(UNTRACED):
                 return
             connection.info[LAST_STATEMENT] = plan.name
             attributes = plan.span_attributes
-            if executemany and len(parameters) > 1:
-                attributes = {**attributes, conv.DB_OPERATION_BATCH_SIZE: len(parameters)}
+            if executemany and (size := rows or len(parameters)) > 1:
+                attributes = {**attributes, conv.DB_OPERATION_BATCH_SIZE: size}
             if self._repeated_limit and (repeated := self._count(plan)):
                 attributes = {**attributes, conv.GLAM_DB_REPEATED_QUERY_COUNT: repeated}
             token = None
@@ -161,7 +165,7 @@ class _Statements:
     def after(
         self,
         _connection: Connection,
-        _cursor: object,
+        cursor: object,
         _sql: str,
         _parameters: Any,
         context: Any,
@@ -172,6 +176,8 @@ class _Statements:
             return
         with guarded("database.telemetry.after"):
             self._finish(running, {})
+            if running.token is not None:
+                contrib.quieten(cursor)
 
     def failed(self, failure: ExceptionContext) -> None:
         context = failure.execution_context
@@ -199,6 +205,16 @@ class _Statements:
             _log_slow(running, taken_s)
         if running.is_ours:
             running.span.end()
+
+
+def _rows_of_insert(context: Any, parameters: Sequence[object]) -> int | None:
+    """Count the INSERTs that SQLAlchemy sends as one statement; None for any other execution."""
+    if context.execute_style is not ExecuteStyle.INSERTMANYVALUES:
+        return None
+    made = context.compiled._insertmanyvalues  # noqa: SLF001 - no event tells of it
+    of_one = sum(len(names) for *_, names in made.insert_crud_params)
+    more = len(parameters) - len(context.parameters[0])
+    return 1 + more // of_one if of_one else 1
 
 
 def _log_slow(running: _Running, taken_s: float) -> None:

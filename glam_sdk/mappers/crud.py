@@ -30,6 +30,9 @@ class CRUDMapper(Generic[M, R]):
     def to_model(self, dto: BaseModel, **extra: object) -> M:
         """Return a new model with the DTO's values.
 
+        A field that was left out and whose default is None is not passed on, so that the column's
+        own default holds.
+
         Args:
             dto: What a caller sent.
             **extra: What no caller may say, such as ``merchant_id``; it wins over the DTO.
@@ -37,7 +40,9 @@ class CRUDMapper(Generic[M, R]):
         Raises:
             ValueError: For a name the model does not have.
         """
-        values = {name: getattr(dto, name) for name in type(dto).model_fields}
+        given = ((name, getattr(dto, name)) for name in type(dto).model_fields)
+        said = dto.model_fields_set
+        values = {name: value for name, value in given if value is not None or name in said}
         return self._model(**self._checked({**values, **extra}))
 
     def patch_model(self, model: M, dto: BaseModel, **extra: object) -> frozenset[str]:

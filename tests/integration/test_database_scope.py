@@ -249,3 +249,47 @@ async def test_the_old_bulk_calls_are_refused_where_rows_are_limited(
         given = ([],) if call == "bulk_save_objects" else (Order, [])
         with pytest.raises(ForbiddenError, match=call):
             await uow.session.run_sync(lambda session: getattr(session, call)(*given))
+
+
+async def test_the_connection_below_the_session_is_refused(db: Database) -> None:
+    """Nothing can limit what goes through it; the way round is written down where it is taken."""
+    async with db.unit_of_work() as uow:
+        await uow.session.connection()  # not limited yet
+        uow.limit_to_merchant(OURS)
+        with pytest.raises(ForbiddenError, match=ALL_MERCHANTS):
+            await uow.session.connection()
+        with pytest.raises(ForbiddenError):
+            await uow.session.run_sync(lambda session: session.connection())
+        connection = await uow.session.connection(execution_options={ALL_MERCHANTS: True})
+        assert len((await connection.execute(text("SELECT code FROM orders"))).all()) == 2
+        assert await uow.repository(Order).count() == 1
+        async with uow.savepoint():
+            await uow.repository(Order).save(order(None, "inside"))
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        assert await uow.repository(Order).count() == 2
+
+
+async def test_a_core_delete_of_a_merchants_table_is_refused(db: Database) -> None:
+    """In every form in which a statement is nothing but tables."""
+    lines = Line.__table__
+    core = (
+        lines.delete(),
+        lines.insert().values(id=uuid4()),
+        select(lines).where(lines.c.merchant_id == OURS),
+        select(func.count()).select_from(lines.join(Order.__table__)),
+        select(Country.__table__.c.name, select(func.count(lines.c.id)).scalar_subquery()),
+    )
+    for statement in core:
+        async with db.unit_of_work(merchant_id=OURS) as uow:
+            with pytest.raises(RuntimeError, match=ALL_MERCHANTS):
+                await uow.session.execute(statement)
+
+
+async def test_a_bare_table_inside_an_orm_statement_is_the_one_gap(db: Database) -> None:
+    """What is promised ends there, as the documentation says; the entities are limited still."""
+    lines = Line.__table__
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        mixed = select(lines.c.merchant_id).select_from(Order).join(lines)
+        assert set(await uow.session.scalars(mixed)) == {OURS, THEIRS}
+        orm = select(Line.merchant_id).select_from(Order).join(Line)
+        assert set(await uow.session.scalars(orm)) == {OURS}

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from alembic import context
-from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import RevisionStep
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
@@ -23,6 +22,7 @@ from glam_sdk.config import DatabaseSettings, load_settings
 from glam_sdk.database import sqlite
 from glam_sdk.database.engine import build_engine
 from glam_sdk.database.errors import translate
+from glam_sdk.database.migrations import portable
 from glam_sdk.database.telemetry import UNTRACED, DatabaseTelemetry
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.tracing import get_tracer, span
@@ -36,7 +36,6 @@ TRACER: Final = "glam_tracer"
 
 _LOCK: Final = 0x676C616D_6D6967  # "glam" "mig"
 _LOCK_TIMEOUT_MS: Final = 600_000
-_OUR_TABLES: Final = "glam_"
 
 
 def run_migrations(*metadata: MetaData, service_name: str) -> None:
@@ -49,14 +48,7 @@ def run_migrations(*metadata: MetaData, service_name: str) -> None:
     if context.is_offline_mode():
         url: str | None = context.config.attributes.get(URL)
         url = url or load_settings(service_name).database.sqlalchemy_url()
-        is_sqlite = url.startswith("sqlite")
-        _configure(
-            metadata,
-            is_sqlite=is_sqlite,
-            url=url,
-            literal_binds=True,
-            dialect_opts={"paramstyle": "named"},
-        )
+        _configure(metadata, url=url, literal_binds=True, dialect_opts={"paramstyle": "named"})
         with context.begin_transaction():
             context.run_migrations()
         return
@@ -86,13 +78,14 @@ async def _connect_and_run(
 
 
 def _run_locked(connection: Connection, metadata: tuple[MetaData, ...]) -> None:
-    with _alone(connection):
-        _configure(metadata, is_sqlite=connection.dialect.name == "sqlite", connection=connection)
+    with _alone(connection), sqlite.lenient(connection) as verify:
+        _configure(metadata, connection=connection)
         _trace_steps()
         try:
             # On SQLite this takes the write lock (BEGIN IMMEDIATE) before anything is read.
             with context.begin_transaction():
                 context.run_migrations()
+                verify()
         except exc.SQLAlchemyError as error:
             raise translate(error) from None  # the cause's text may hold the values of a row
 
@@ -119,29 +112,22 @@ def _quietly(connection: Connection, sql: str, **parameters: object) -> None:
     connection.commit()
 
 
-def _configure(metadata: tuple[MetaData, ...], *, is_sqlite: bool, **how: Any) -> None:
+def _configure(metadata: tuple[MetaData, ...], **how: Any) -> None:
     known = {table for one in metadata for table in one.tables}
 
     def is_ours(_: SchemaItem, name: str | None, kind: str, *__: object) -> bool:
         # The SDK's own tables are left alone where the service does not name them.
-        return kind != "table" or name in known or not (name or "").startswith(_OUR_TABLES)
+        return kind != "table" or name in known or not (name or "").startswith(portable.PRIVATE)
 
     context.configure(
         target_metadata=list(metadata),
         include_object=is_ours,
-        render_item=_import_its_module,
-        render_as_batch=is_sqlite,  # SQLite can't alter much of a table: it is copied
+        render_item=portable.render,
+        process_revision_directives=portable.rewriting(),
+        render_as_batch=True,  # SQLite can't alter much of a table: it is copied there
         transactional_ddl=True,
         **how,
     )
-
-
-def _import_its_module(kind: str, item: object, autogenerate: AutogenContext) -> Literal[False]:
-    """Let a migration import what a column type of ours or the service's is called by."""
-    module = type(item).__module__
-    if kind == "type" and not module.startswith("sqlalchemy."):
-        autogenerate.imports.add(f"import {module}")
-    return False  # the rest as Alembic does it
 
 
 def _trace_steps() -> None:

@@ -23,7 +23,8 @@ run_migrations({base}.metadata, service_name="{service}")
 _SCRIPT: Final = '''\
 """${message}.
 
-Revision: ${up_revision}, after ${down_revision | comma,n}, made ${create_date}.
+Revision ${up_revision}, ${"after " + comma(down_revision) if down_revision else "the first"}.
+Made ${create_date}.
 """
 
 import sqlalchemy as sa
@@ -92,3 +93,16 @@ def write_environment(directory: Path, service: str, base_module: str) -> list[P
     for file, text in files.items():
         file.write_text(text, encoding="utf-8")
     return list(files)
+
+
+def require_environment(directory: Path, service: str) -> None:
+    """Say what to do where there are no migrations yet.
+
+    Raises:
+        ConfigurationError: When the directory has no ``env.py``.
+    """
+    if not (directory / "env.py").is_file():
+        raise ConfigurationError(
+            f"There are no migrations in {directory}: it has no env.py. "
+            f"Begin with: glam db init {service} --models <module of the models>."
+        )

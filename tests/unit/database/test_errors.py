@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from glam_sdk.database.errors import status_code, translate, translated
+from glam_sdk.database.errors import translate, translated
+from glam_sdk.database.redaction import status_code
+from glam_sdk.database.sqlstates import is_retryable
 from glam_sdk.errors import ConflictError, DatabaseError, GlamBaseError, ValidationError
 
 SECRET = "ann@example.com"
@@ -73,7 +75,10 @@ def test_a_missing_value_is_the_field_s_fault() -> None:
         ("QueryCanceledError", "57014", True),
         ("TooManyConnectionsError", "53300", True),
         ("UndefinedTableError", "42P01", False),
-        ("InvalidTextRepresentationError", "22P02", False),
+        ("DivisionByZeroError", "22012", False),
+        ("DiskFullError", "53100", False),
+        ("TransactionResolutionUnknownError", "08007", False),
+        ("IdleInTransactionSessionTimeoutError", "25P03", True),
     ],
 )
 def test_only_what_may_pass_is_retryable(
@@ -85,6 +90,47 @@ def test_only_what_may_pass_is_retryable(
     assert error.details["error_code"] == sqlstate
     assert error.details["retryable"] is retryable
     assert (error.details["operation"], error.details["table"]) == ("INSERT", "users")
+
+
+# By PostgreSQL's appendix A: what passes by itself, and what does not.
+MAY_PASS = """
+    08000 08001 08003 08004 08006 08P01 25P03 25P04 40001 40P01 53000 53200 53300 55P03 57014
+    57P01 57P02 57P03 57P05 SQLITE_BUSY SQLITE_BUSY_SNAPSHOT SQLITE_LOCKED
+"""
+STAYS = """
+    08007 0A000 21000 22012 23505 23514 25006 25P02 28P01 2BP01 3D000 40002 40003 42601 42P01
+    53100 53400 55006 57P04 58030 P0001 P0004 XX000 XX001 SQLITE_ERROR SQLITE_FULL SQLITE_READONLY
+"""
+
+
+@pytest.mark.parametrize("code", MAY_PASS.split())
+def test_what_passes_by_itself_is_worth_another_try(code: str) -> None:
+    """Collisions, timeouts, a server that is busy, starting or out of reach."""
+    assert is_retryable(code)
+
+
+@pytest.mark.parametrize("code", [None, *STAYS.split()])
+def test_what_stays_wrong_or_unknown_is_not_tried_again(code: str | None) -> None:
+    """Mistakes, full disks, and transactions nobody knows the outcome of."""
+    assert not is_retryable(code)
+
+
+def test_a_value_that_does_not_fit_is_the_callers_fault() -> None:
+    """A text too long for its column is no failure of the database."""
+    error = translate(postgres_error("StringDataRightTruncationError", f"too long: {SECRET}"))
+    assert isinstance(error, ValidationError)
+    assert error.details == {"error_code": "22001"}
+    assert SECRET not in shown(error)
+
+
+def test_what_a_trigger_refuses_is_said_to_be_refused_by_a_trigger() -> None:
+    """Not that the connection failed; what the trigger says may hold a row's values."""
+    error = translate(postgres_error("RaiseError", f"no {SECRET}"))
+    assert isinstance(error, DatabaseError)
+    assert error.message == (
+        "INSERT users was refused by a trigger or function of the database (P0001)."
+    )
+    assert (error.retryable, error.error_code) == (False, "P0001")
 
 
 def test_a_value_the_server_quotes_is_not_repeated() -> None:

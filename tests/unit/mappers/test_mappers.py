@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from glam_sdk.mappers import BaseMapper, CRUDMapper
@@ -98,6 +98,31 @@ def test_a_patch_takes_over_exactly_the_fields_that_were_set(
     expected = {"code": "a", "note": "n", **given_fields}
     assert {"code": patched.code, "note": patched.note} == expected
     assert not mapper.is_dirty(patched, dto)
+
+
+class Sparse(BaseModel):
+    """What a caller may leave out: with a default of its own, without one, and made anew."""
+
+    code: str = "none"
+    total: Decimal = Field(default_factory=lambda: Decimal(7))
+    note: str | None = None
+    merchant: str | None = None
+
+
+def test_what_a_caller_leaves_out_keeps_the_columns_default() -> None:
+    """None that nobody said is no value; None that was said is, and so is a DTO's own default."""
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        made = mapper.to_model(Sparse(), id=1)
+        assert "merchant" not in inspect(made).dict
+        session.add(made)
+        session.flush()
+        assert (made.code, made.total, made.note, made.merchant) == ("none", 7, None, "nobody")
+    engine.dispose()
+    said = mapper.to_model(Sparse(merchant=None))
+    assert inspect(said).dict["merchant"] is None
+    assert mapper.to_model(Sparse(), merchant="me").merchant == "me"
 
 
 def test_an_unknown_name_is_an_error_and_changes_nothing() -> None:

@@ -1,0 +1,60 @@
+"""Prove that a test's PostgreSQL does not outlive the test run, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HOLDER = """
+import sys, time
+from glam_sdk.testing.postgres import PostgresServer
+
+with PostgresServer() as server:
+    print(server.pid, server.directory, flush=True)
+    sys.stdin.read()
+"""
+
+
+def eventually(is_so: Callable[[], bool], timeout_s: float = 15.0) -> bool:
+    """Ask until it is so; False when the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)  # what is waited for is another process, which sets no event
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    return not status.exists() or "\nState:\tZ" not in status.read_text()
+
+
+def test_the_server_goes_with_the_process_that_started_it() -> None:
+    """SIGTERM, like SIGKILL, leaves a test run no time to clean up; a watchdog does it."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")},
+        cwd=Path(__file__).parents[2],
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        pid, directory = holder.stdout.readline().split()
+        assert is_alive(int(pid))
+        holder.terminate()
+        assert holder.wait(15) == -signal.SIGTERM
+        assert eventually(lambda: not is_alive(int(pid)))
+        assert eventually(lambda: not Path(directory).exists())
