@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -26,11 +26,15 @@ def event_dict(envelope: Envelope) -> dict[str, Any]:
 
     ``correlation_id`` is left out when there is none.
     """
+    return _body(envelope, format_timestamp(envelope.timestamp))
+
+
+def _body(envelope: Envelope, timestamp: datetime | str) -> dict[str, Any]:
     body: dict[str, Any] = {"event_id": envelope.event_id, "subject": envelope.subject}
     if envelope.correlation_id is not None:
         body["correlation_id"] = envelope.correlation_id
     body["idempotency_key"] = envelope.idempotency_key
-    body["timestamp"] = format_timestamp(envelope.timestamp)
+    body["timestamp"] = timestamp
     body["metadata"] = envelope.metadata
     body["payload"] = envelope.payload
     return body
@@ -46,7 +50,8 @@ def encode(envelope: Envelope) -> bytes:
         MalformedEventError: The payload holds something JSON cannot carry.
     """
     try:
-        return orjson.dumps(event_dict(envelope), default=to_jsonable_python, option=_OPTIONS)
+        body = _body(envelope, _wire_time(envelope.timestamp))
+        return orjson.dumps(body, default=to_jsonable_python, option=_OPTIONS)
     except (TypeError, ValueError) as exc:
         raise MalformedEventError(
             f"The payload of {envelope.subject} cannot be written as JSON: {exc}."
@@ -92,6 +97,11 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
         idempotency_key=_text(data.get("idempotency_key")) or "",
         metadata=metadata,
     )
+
+
+def _wire_time(moment: datetime) -> datetime | str:
+    # orjson writes what we want, and quicker, but leaves microseconds away where there are none.
+    return moment if moment.microsecond and moment.tzinfo is UTC else format_timestamp(moment)
 
 
 def _text(value: object) -> str | None:

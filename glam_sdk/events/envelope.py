@@ -28,7 +28,8 @@ class Envelope:
         """Fill in the default idempotency key and put the timestamp into UTC."""
         if not self.idempotency_key:
             object.__setattr__(self, "idempotency_key", self.event_id)
-        object.__setattr__(self, "timestamp", _utc(self.timestamp))
+        if self.timestamp.tzinfo is not UTC:
+            object.__setattr__(self, "timestamp", _utc(self.timestamp))
 
     @property
     def source_service(self) -> str | None:
@@ -53,9 +54,12 @@ def answer_metadata(envelope: Envelope) -> dict[str, str]:
 
 def format_timestamp(moment: datetime) -> str:
     """Return a moment as the wire has it: UTC, microseconds always, ``+00:00``."""
-    return _utc(moment).isoformat(timespec="microseconds")
+    moment = _utc(moment)
+    return moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
 
 
 def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment
     # Old producers wrote naive timestamps; they meant UTC.
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

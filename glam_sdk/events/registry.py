@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from glam_sdk import context
-from glam_sdk._internal.ids import new_correlation_id, uuid7
+from glam_sdk._internal.ids import new_correlation_id, new_event_id
 from glam_sdk.events.codec import MalformedEventError
 from glam_sdk.events.envelope import Envelope
 from glam_sdk.events.subjects import check_subject
@@ -27,21 +27,42 @@ class Event(BaseModel):
 
     A class without ``subject`` is a base for others and cannot be published. Fields a newer
     producer added are ignored.
+
+    Events leave an outbox in the order they were written among those of one domain; with
+    ``key="order_id"`` in the class statement, among those with the same value in that field.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     event_subject: ClassVar[str] = ""
     event_version: ClassVar[str] = "1.0.0"
+    event_key: ClassVar[str] = ""
 
     def __init_subclass__(
-        cls, *, subject: str | None = None, version: str | None = None, **kwargs: Unpack[ConfigDict]
+        cls,
+        *,
+        subject: str | None = None,
+        version: str | None = None,
+        key: str | None = None,
+        **kwargs: Unpack[ConfigDict],
     ) -> None:
-        """Keep the subject and version given in the class statement."""
+        """Keep the subject, version and key given in the class statement."""
         super().__init_subclass__(**kwargs)
         cls.event_subject = "" if subject is None else check_subject(subject)
         if version is not None:
             cls.event_version = version
+        if key is not None:
+            cls.event_key = key
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a key that is no field."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.event_key and cls.event_key not in cls.model_fields:
+            raise TypeError(
+                f'{cls.__name__} has key="{cls.event_key}", but no such field. '
+                f"It has: {', '.join(cls.model_fields) or 'none'}."
+            )
 
     @classmethod
     def from_envelope(cls, envelope: Envelope) -> Self:
@@ -89,7 +110,7 @@ def envelope_of(
             f'Declare it as class {cls.__name__}(Event, subject="evt.<domain>.<name>").'
         )
     return Envelope(
-        event_id=str(uuid7()),
+        event_id=new_event_id(),
         subject=cls.event_subject,
         timestamp=datetime.now(UTC),
         payload=event.model_dump(by_alias=True),

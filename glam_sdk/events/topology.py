@@ -24,6 +24,8 @@ class StreamSpec:
         allow_rollup: Whether a message may replace all earlier ones of its subject.
         allow_schedules: Whether messages may be published with a delay (NATS 2.12). A server does
             not take it back afterwards.
+        allow_batches: Whether many messages may be published under few acknowledgements (NATS
+            2.14). A server older than that cannot hold such a stream.
         replicas: How many servers of a cluster keep it; left as it is where this is not said.
     """
 
@@ -36,6 +38,7 @@ class StreamSpec:
     retention: Literal["limits", "interest", "workqueue"] = "limits"
     allow_rollup: bool = True
     allow_schedules: bool = False
+    allow_batches: bool = False
     replicas: int | None = None
 
     def __post_init__(self) -> None:

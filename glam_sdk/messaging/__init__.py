@@ -13,6 +13,7 @@ from glam_sdk.messaging.domain_publisher import DomainEventPublisher
 from glam_sdk.messaging.domain_subscriber import DomainEventSubscriber, EventContextManager
 from glam_sdk.messaging.errors import MessageTooLargeError, StreamFullError
 from glam_sdk.messaging.handlers import handles
+from glam_sdk.messaging.outgoing import BatchReport, Outgoing
 from glam_sdk.messaging.pause import pause_consumer, resume_consumer
 from glam_sdk.messaging.publisher import MAX_HEADER_BYTES, Publisher
 from glam_sdk.messaging.retry import Backoff, Permanent, Retry
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "AlreadyHandled",
     "Backoff",
+    "BatchReport",
     "ConsumerPolicy",
     "DeadLetterBox",
     "Delivery",
@@ -37,6 +39,7 @@ __all__ = [
     "MessageTooLargeError",
     "MessagingTelemetry",
     "Nats",
+    "Outgoing",
     "Permanent",
     "Publisher",
     "Retry",

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 BUCKET: Final = "GLAM_ATTEMPTS"
 """Key-value bucket shared by all services; a key is ``<stream>.<durable>.<sequence>``."""
 
+MessageKey = tuple[int, datetime]
+"""Sequence and time of storage."""
+
 _TTL_S: Final = 7 * 24 * 3600.0
 _TIMEOUT_S: Final = 2.0
 _REMEMBERED: Final = 10_000
@@ -105,7 +108,7 @@ class LocalHistories:
     """Remember histories in this process, the latest ten thousand."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[int, datetime], History] = OrderedDict()
+        self._known: OrderedDict[MessageKey, History] = OrderedDict()
 
     async def read(self, message: Incoming) -> History:
         """Return what is known about a message."""
@@ -191,7 +194,7 @@ class SharedHistories:
             _log.warning("attempts.not_shared", durable=self._durable, reason=describe(exc))
 
 
-def key_of(message: Incoming) -> tuple[int, datetime]:
+def key_of(message: Incoming) -> MessageKey:
     """Return what identifies a message within its stream, also one that was made anew."""
     return message.sequence, message.stored_at
 

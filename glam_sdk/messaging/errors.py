@@ -21,7 +21,8 @@ class MessageTooLargeError(MessageBusError):
     status = 413
     retryable = False
     size_bytes: int
-    max_size_bytes: int
+    max_size_bytes: int = 0
+    """0 where the server does not say."""
 
 
 class StreamFullError(MessageBusError):

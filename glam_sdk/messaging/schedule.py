@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from nats.js import api
 
 from glam_sdk.events import Envelope, domain_of
-from glam_sdk.messaging.sender import Outgoing
+from glam_sdk.messaging.outgoing import Outgoing
 
 
 def scheduled(message: Outgoing, envelope: Envelope, delay: timedelta) -> Outgoing:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
+from glam_sdk.messaging.send_telemetry import SendTelemetry
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
 from glam_sdk.telemetry.tracing import Link, Span, SpanKind, error_type, get_tracer, span
@@ -25,7 +25,7 @@ _SCOPE: Final = "glam_sdk.messaging"
 _SYSTEM: Final = "nats"
 
 
-class MessagingTelemetry:
+class MessagingTelemetry(SendTelemetry):
     """Hold the tracer and the instruments of this area.
 
     Args:
@@ -34,13 +34,8 @@ class MessagingTelemetry:
     """
 
     def __init__(self, *, tracer: Tracer | None = None, meter: Meter | None = None) -> None:
-        self._tracer = tracer or get_tracer(_SCOPE)
         meter = meter or get_meter(_SCOPE)
-        self._sent = meter.create_counter(
-            conv.MESSAGING_CLIENT_SENT_MESSAGES,
-            unit="{message}",
-            description="Messages a producer attempted to send.",
-        )
+        super().__init__(tracer or get_tracer(_SCOPE), meter)
         self._consumed = meter.create_counter(
             conv.MESSAGING_CLIENT_CONSUMED_MESSAGES,
             unit="{message}",
@@ -81,81 +76,12 @@ class MessagingTelemetry:
             unit="{message}",
             description="Messages being handled in this process.",
         )
-        self._operation = duration_histogram(
-            meter,
-            conv.MESSAGING_CLIENT_OPERATION_DURATION,
-            description="Duration of a send, until the stream acknowledged it.",
-            buckets=conv.MESSAGING_DURATION_BUCKETS,
-        )
         self._process = duration_histogram(
             meter,
             conv.MESSAGING_PROCESS_DURATION,
             description="Duration of processing one message.",
             buckets=conv.MESSAGING_DURATION_BUCKETS,
         )
-
-    @contextmanager
-    def publishing(self, envelope: Envelope, size_bytes: int) -> Iterator[Span]:
-        """Run a send under its PRODUCER span."""
-        labels = _labels("publish", "send", envelope.subject)
-        attributes = {
-            **labels,
-            **_message(envelope),
-            conv.MESSAGING_MESSAGE_BODY_SIZE: size_bytes,
-        }
-        with (
-            span(
-                self._tracer,
-                f"publish {envelope.subject}",
-                kind=SpanKind.PRODUCER,
-                attributes=attributes,
-            ) as current,
-            self.sending(envelope.subject),
-        ):
-            yield current
-
-    @contextmanager
-    def publishing_many(self, envelopes: Sequence[Envelope]) -> Iterator[Span]:
-        """Run the sending of many messages under one PRODUCER span; each counts by itself."""
-        counts = Counter(envelope.subject for envelope in envelopes)
-        only = next(iter(counts)) if len(counts) == 1 else None
-        attributes: dict[str, AttributeValue] = {
-            **_labels("publish", "send", only or ""),
-            conv.MESSAGING_BATCH_MESSAGE_COUNT: len(envelopes),
-        }
-        if only is None:
-            del attributes[conv.MESSAGING_DESTINATION_NAME]
-        name = f"publish {only}" if only else "publish"
-        error: dict[str, AttributeValue] = {}
-        started = perf_counter()
-        try:
-            with span(self._tracer, name, kind=SpanKind.PRODUCER, attributes=attributes) as current:
-                yield current
-        except BaseException as exc:
-            error[conv.ERROR_TYPE] = error_type(exc)
-            raise
-        finally:
-            with guarded("messaging.publishing_many"):
-                duration_s = perf_counter() - started
-                for subject, count in counts.items():
-                    labels = {**_labels("publish", "send", subject), **error}
-                    self._sent.add(count, labels)
-                    self._operation.record(duration_s, labels)
-
-    @contextmanager
-    def sending(self, subject: str) -> Iterator[None]:
-        """Measure a send without a span of its own."""
-        labels = _labels("publish", "send", subject)
-        started = perf_counter()
-        try:
-            yield
-        except BaseException as exc:
-            labels[conv.ERROR_TYPE] = error_type(exc)
-            raise
-        finally:
-            with guarded("messaging.sending"):
-                self._sent.add(1, labels)
-                self._operation.record(perf_counter() - started, labels)
 
     @contextmanager
     def processing(

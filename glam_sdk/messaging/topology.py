@@ -133,6 +133,10 @@ class StreamTopology:
         spec = self._declared_for(subject)
         return spec.name if spec else get_stream_from_subject(subject)
 
+    def known(self, subject: str) -> str | None:
+        """Return the stream of a subject when it was asked for before."""
+        return self._known.get(subject)
+
     async def stream_for(self, js: JetStreamContext, subject: str) -> str:
         """Return the name of the stream that holds a subject; it exists afterwards.
 
@@ -175,6 +179,8 @@ class StreamTopology:
 def _wanted(spec: StreamSpec) -> dict[str, Any]:
     # Not said means left as it is: a server does not take schedules back.
     more: dict[str, Any] = {"allow_msg_schedules": True} if spec.allow_schedules else {}
+    if spec.allow_batches:
+        more["allow_batched"] = True
     if spec.replicas is not None:
         more["num_replicas"] = spec.replicas
     return {

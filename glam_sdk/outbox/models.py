@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from glam_sdk.database import NAMING_CONVENTION, UtcDateTime
@@ -29,7 +40,9 @@ class OutboxRow(_OutboxBase):
     id: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
     )
-    """Rows are sent in this order."""
+    """Rows of one partition are sent in this order."""
+    partition: Mapped[int] = mapped_column(SmallInteger(), server_default=text("0"))
+    """Which of the partitions it belongs to."""
     event_id: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(Text())
     body: Mapped[bytes] = mapped_column(LargeBinary())
@@ -43,6 +56,16 @@ class OutboxRow(_OutboxBase):
     """Since when it is set aside because no stream can ever take it, such as for its size."""
     problem: Mapped[str | None] = mapped_column(Text())
     """Why it is set aside."""
+
+    __table_args__ = (
+        Index(
+            "ix_glam_outbox_waiting",
+            "partition",
+            "id",
+            postgresql_where=text("sent_at IS NULL AND parked_at IS NULL"),
+            sqlite_where=text("sent_at IS NULL AND parked_at IS NULL"),
+        ),
+    )
 
 
 class InboxRow(_OutboxBase):

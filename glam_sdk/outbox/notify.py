@@ -11,38 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import event, exc, select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
-from sqlalchemy.sql.functions import func
+from sqlalchemy import exc
 
 from glam_sdk.database import Database
-from glam_sdk.database.telemetry import UNTRACED
 from glam_sdk.messaging.cancellation import end
+from glam_sdk.outbox.pending import CHANNEL
 from glam_sdk.telemetry.logs import get_logger
 
-CHANNEL: Final = "glam_outbox"
 _FIRST_WAIT_S: Final = 0.5
 _MAX_WAIT_S: Final = 30.0
-_NOTED: Final = "glam_outbox_notifies"
 _log = get_logger(__name__)
-
-
-def notify_at_commit(session: AsyncSession) -> None:
-    """Let this transaction wake the relays when it commits, once however often this is asked."""
-    inner = session.sync_session
-    if _NOTED in inner.info or session.get_bind().dialect.name != "postgresql":
-        return
-    inner.info[_NOTED] = True
-    event.listen(inner, "before_commit", _notify, once=True)
-
-
-def _notify(session: Session) -> None:
-    session.info.pop(_NOTED, None)
-    # By the connection: a session may be limited to the rows of one merchant.
-    session.connection().execute(
-        select(func.pg_notify(CHANNEL, "")), execution_options={UNTRACED: True}
-    )
 
 
 class Listener:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from glam_sdk.messaging import BatchReport, Outgoing
 
 
 class RawPublisher(Protocol):
@@ -23,13 +25,27 @@ class RawPublisher(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchPublisher(Protocol):
+    """Send many messages at once; a relay makes use of it where a publisher can."""
+
+    async def publish_batch(
+        self,
+        messages: Sequence[Outgoing],
+        *,
+        timeout: timedelta,  # noqa: ASYNC109 - covers the publisher's own retries
+    ) -> BatchReport:
+        """Send messages, those of one lane in order; say what became of each, raise for none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RelayPace:
     """Set how often the relay looks and how much it sends."""
 
     poll: timedelta = timedelta(seconds=1)
     """Look at least this often; a commit in this process wakes the relay at once."""
-    batch: int = 100
+    batch: int = 500
     """How many messages are read at a time."""
     publish_timeout: timedelta = timedelta(seconds=5)
     """How long one message may take to be acknowledged."""

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Delete, Update, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Delete, Update, and_, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.database import Database
 from glam_sdk.database.telemetry import UNTRACED
 from glam_sdk.database.types import utcnow
+from glam_sdk.messaging import Outgoing
 from glam_sdk.outbox.models import InboxRow, OutboxRow
+from glam_sdk.outbox.partitions import PARTITIONS
 
-_RELAY_LOCK: Final = 0x676C616D_6F7574  # "glam" "out": one relay of a database sends at a time
+_TAKE: Final = text(
+    # Of the partitions in which something waits: the oldest ones that are free, half of them at
+    # most, so that other relays find work too. The locks end with the transaction.
+    f"""
+    WITH heads AS MATERIALIZED (
+        SELECT p, (SELECT id FROM glam_outbox WHERE partition = p AND sent_at IS NULL
+            AND parked_at IS NULL ORDER BY id LIMIT 1) AS head
+        FROM generate_series(0, {PARTITIONS - 1}) AS p
+    ), waiting AS MATERIALIZED (
+        SELECT p, head FROM heads WHERE head IS NOT NULL AND p <> ALL(CAST(:resting AS integer[]))
+    )
+    SELECT p FROM (SELECT p FROM waiting ORDER BY head OFFSET 0) AS oldest
+    WHERE pg_try_advisory_xact_lock(hashtext(current_schema() || '.glam_outbox'), p)
+    LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
+    """  # noqa: S608 - a number of ours
+)
 _QUIET: Final = {UNTRACED: True}
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """Hold what is sent of one row."""
+class Message(Outgoing):
+    """Hold what is sent of one row; its lane is the row's partition."""
 
-    id: int
-    subject: str
-    body: bytes
-    headers: dict[str, str]
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +59,29 @@ class Standing:
         return (utcnow() - self.oldest).total_seconds() if self.oldest else 0.0
 
 
-async def take_turn(session: AsyncSession) -> bool:
-    """Become the one relay of the database that sends, until the transaction ends."""
-    lock = select(func.pg_try_advisory_xact_lock(_RELAY_LOCK))
-    return bool(await session.scalar(lock, execution_options=_QUIET))
+async def take_partitions(session: AsyncSession, resting: Collection[int]) -> list[int]:
+    """Become the one relay that sends these partitions, until the transaction ends (PostgreSQL)."""
+    taken = await session.scalars(_TAKE, {"resting": [*resting]}, execution_options=_QUIET)
+    return [*taken]
 
 
-async def read(session: AsyncSession, limit: int) -> list[Message]:
-    """Return the oldest messages that are to be sent."""
-    columns = (OutboxRow.id, OutboxRow.subject, OutboxRow.body, OutboxRow.headers)
-    statement = select(*columns).where(_waiting()).order_by(OutboxRow.id).limit(limit)
-    statement = statement.with_for_update(skip_locked=True)
+async def read_taken(
+    session: AsyncSession, limit: int, partitions: Collection[int]
+) -> list[Message]:
+    """Return the oldest messages of partitions that are to be sent."""
+    return await _read(session, limit, OutboxRow.partition.in_(partitions))
+
+
+async def read(session: AsyncSession, limit: int, resting: Collection[int]) -> list[Message]:
+    """Return the oldest messages that are to be sent, but for those of some partitions."""
+    return await _read(session, limit, OutboxRow.partition.not_in(resting))
+
+
+async def _read(session: AsyncSession, limit: int, which: ColumnElement[bool]) -> list[Message]:
+    columns = (
+        OutboxRow.subject, OutboxRow.body, OutboxRow.headers, OutboxRow.partition, OutboxRow.id
+    )  # fmt: skip
+    statement = select(*columns).where(_waiting(), which).order_by(OutboxRow.id).limit(limit)
     rows = await session.execute(statement, execution_options=_QUIET)
     return [Message(*row) for row in rows]
 

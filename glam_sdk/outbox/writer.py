@@ -13,8 +13,8 @@ from opentelemetry.util.types import AttributeValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.events import MESSAGE_ID_HEADER, Envelope, Event, encode, envelope_of
-from glam_sdk.outbox.models import OutboxRow
-from glam_sdk.outbox.notify import notify_at_commit
+from glam_sdk.outbox.partitions import partition_of
+from glam_sdk.outbox.pending import write_at_commit
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.propagation import inject
 from glam_sdk.telemetry.tracing import SpanKind, get_tracer, span
@@ -35,12 +35,17 @@ class OutboxWriter:
         self._tracer = tracer or get_tracer(_SCOPE)
 
     def write(self, session: AsyncSession, event: object) -> None:
-        """Add a typed event or an envelope to the session's transaction.
+        """Let a typed event or an envelope be written with the session's transaction.
 
         Raises:
             TypeError: For anything else.
             MalformedEventError: If the payload cannot be written as JSON.
         """
+        if not isinstance(event, Event | Envelope):
+            raise TypeError(
+                f"{type(event).__qualname__} is no event. Emit an instance of a class derived from "
+                "glam_sdk.events.Event, or an Envelope."
+            )
         envelope = self._envelope(event)
         body = encode(envelope)
         with span(
@@ -50,22 +55,19 @@ class OutboxWriter:
             attributes=_attributes(envelope, len(body)),
         ):
             headers = inject({MESSAGE_ID_HEADER: envelope.idempotency_key})
-        notify_at_commit(session)
-        session.add(
-            OutboxRow(
-                event_id=envelope.event_id, subject=envelope.subject, body=body, headers=headers
-            )
-        )
+        row = {
+            "event_id": envelope.event_id,
+            "partition": partition_of(event, envelope.subject),
+            "subject": envelope.subject,
+            "body": body,
+            "headers": headers,
+        }
+        write_at_commit(session, row)
 
-    def _envelope(self, event: object) -> Envelope:
+    def _envelope(self, event: Event | Envelope) -> Envelope:
         if isinstance(event, Envelope):
             return event
-        if isinstance(event, Event):
-            return envelope_of(event, source_service=self._service_name)
-        raise TypeError(
-            f"{type(event).__qualname__} is no event. Emit an instance of a class derived from "
-            "glam_sdk.events.Event, or an Envelope."
-        )
+        return envelope_of(event, source_service=self._service_name)
 
 
 def _attributes(envelope: Envelope, size_bytes: int) -> dict[str, AttributeValue]:

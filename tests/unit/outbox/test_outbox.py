@@ -138,7 +138,9 @@ async def test_an_event_is_stored_with_the_transaction_and_its_trace(bench: Benc
     context = created.get_span_context()
     assert context is not None
     assert created.kind is SpanKind.PRODUCER
-    assert created.parent == request.get_span_context()
+    (transaction,) = bench.spans("transaction")
+    assert created.parent == transaction.get_span_context()
+    assert transaction.parent == request.get_span_context()
     carried = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
     assert row.headers["traceparent"].startswith(carried)
     assert row.headers["baggage"] == "correlation_id=corr_1"
@@ -362,7 +364,9 @@ async def test_a_batch_is_one_span_linked_to_its_messages_and_idling_none(bench:
     assert linked == [(s.context.trace_id, s.context.span_id) for s in created if s.context]
     assert (batch.attributes or {})["messaging.batch.message_count"] == 2
     (deletion,) = bench.spans("DELETE glam_outbox")
-    assert deletion.parent == batch.get_span_context()
+    (transaction,) = bench.spans("transaction")
+    assert deletion.parent == transaction.get_span_context()
+    assert transaction.parent == batch.get_span_context()
     assert bench.spans("SELECT glam_outbox") == []
 
 

@@ -1,0 +1,145 @@
+"""Send one batch of an outbox under one span, and forget what streams have.
+
+With PostgreSQL the batch is a transaction that holds the locks of its partitions: a relay that dies
+gives them back at once, and what it sent last is sent again under the same message ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Tracer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from glam_sdk.database import Database
+from glam_sdk.messaging import BatchReport, MessageTooLargeError
+from glam_sdk.outbox import store
+from glam_sdk.outbox.pace import BatchPublisher, RawPublisher, RelayPace
+from glam_sdk.outbox.store import Message
+from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.logs import get_logger
+from glam_sdk.telemetry.propagation import extract
+from glam_sdk.telemetry.tracing import Link, record_error, span
+
+_log = get_logger("glam_sdk.outbox")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Say what became of a batch."""
+
+    settled: int = 0
+    parked: int = 0
+    failures: dict[int, Exception] = field(default_factory=dict)
+    """Partitions that wait for another attempt, and why."""
+
+
+class Dispatch:
+    """Send the batches of one outbox.
+
+    Args:
+        db: Whose outbox is sent.
+        publisher: Where to.
+        pace: How much.
+        tracer: Makes a span for each batch.
+    """
+
+    def __init__(
+        self, db: Database, publisher: RawPublisher, pace: RelayPace, tracer: Tracer
+    ) -> None:
+        self._db = db
+        self._publisher = publisher
+        self._pace = pace
+        self._tracer = tracer
+
+    async def send_batch(self, resting: Collection[int]) -> Outcome:
+        """Send the oldest messages of partitions that are free and do not rest."""
+        if self._db.engine.dialect.name == "postgresql":
+            # Each statement has to see what the last holder of a lock has committed.
+            async with self._db.unit_of_work(isolation="READ COMMITTED") as uow:
+                partitions = await store.take_partitions(uow.session, resting)
+                if not partitions:
+                    return Outcome()
+                batch = await store.read_taken(uow.session, self._pace.batch, partitions)
+                return await self._relay(batch, uow.session)
+        # SQLite has one writer at a time: read, let go, send, and only then write.
+        async with self._db.unit_of_work(read_only=True) as uow:
+            batch = await store.read(uow.session, self._pace.batch, resting)
+        return await self._relay(batch, None)
+
+    async def _relay(self, batch: Sequence[Message], session: AsyncSession | None) -> Outcome:
+        """Send a batch and delete what was acknowledged."""
+        outcome = Outcome()
+        if not batch:
+            return outcome
+        attributes = {conv.MESSAGING_BATCH_MESSAGE_COUNT: len(batch)}
+        with span(
+            self._tracer, "relay outbox", attributes=attributes, links=_links(batch)
+        ) as current:
+            report = await self._publish(batch)
+            for place, error in report.failed.items():
+                await self._failed(outcome, batch[place], error, session)
+            for error in list(outcome.failures.values())[:1]:
+                record_error(current, error)
+            if report.acked:
+                async with self._writing(session) as writing:
+                    ids = [batch[place].id for place in report.acked]
+                    await store.settle(writing, ids, keep=bool(self._pace.keep_sent))
+        outcome.settled = len(report.acked) + outcome.parked
+        return outcome
+
+    async def _publish(self, batch: Sequence[Message]) -> BatchReport:
+        timeout = self._pace.publish_timeout
+        if isinstance(self._publisher, BatchPublisher):
+            return await self._publisher.publish_batch(batch, timeout=timeout)
+        report = BatchReport()
+        stopped: set[int] = set()
+        for place, message in enumerate(batch):
+            if message.lane in stopped:
+                continue
+            try:
+                await self._publisher.publish_raw(
+                    message.subject, message.body, message.headers, timeout=timeout
+                )
+            except Exception as exc:  # noqa: BLE001 - raised by the relay when the rest is sent
+                report.failed[place] = exc
+                if not isinstance(exc, MessageTooLargeError):
+                    stopped.add(message.lane)
+            else:
+                report.acked.append(place)
+        return report
+
+    async def _failed(
+        self, outcome: Outcome, message: Message, error: Exception, session: AsyncSession | None
+    ) -> None:
+        if not isinstance(error, MessageTooLargeError):
+            outcome.failures[message.lane] = error
+            return
+        outcome.parked += 1
+        _log.error(
+            "outbox.parked", outbox_id=message.id, subject=message.subject, reason=error.message
+        )
+        async with self._writing(session) as writing:
+            await store.park(writing, message.id, error.message)
+
+    @asynccontextmanager
+    async def _writing(self, session: AsyncSession | None) -> AsyncIterator[AsyncSession]:
+        """Go on with the transaction there is, else have one of its own."""
+        if session is not None:
+            yield session
+            return
+        async with self._db.unit_of_work() as uow:
+            yield uow.session
+
+
+def _links(batch: Sequence[Message]) -> tuple[Link, ...]:
+    """Link to the spans in which the messages were created."""
+    origins = (
+        trace.get_current_span(extract(message.headers, Context())).get_span_context()
+        for message in batch
+    )
+    return tuple(Link(origin) for origin in origins if origin.is_valid)

@@ -1,0 +1,187 @@
+"""What reaches the outbox table, when, and under which partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from sqlalchemy import MetaData, select
+
+from glam_sdk.config import DatabaseSettings
+from glam_sdk.database import Database
+from glam_sdk.errors import MessageBusError
+from glam_sdk.events import Event, decode, envelope_of
+from glam_sdk.messaging import BatchReport
+from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace
+from glam_sdk.outbox.partitions import PARTITIONS, partition_of
+
+
+class Placed(Event, subject="evt.orders.placed"):
+    number: int
+
+
+class Shipped(Event, subject="evt.parcels.shipped", key="order_id"):
+    order_id: UUID
+    number: int = 0
+
+
+class Billed(Event, subject="evt.bills.sent", key="order_id"):
+    order_id: str
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(
+        DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path / 'outbox.sqlite3'}")),
+        metadata=MetaData(),
+        event_writer=OutboxWriter("orders"),
+    )
+    Relay(database, Lanes(), pace=RelayPace())  # brings the tables along
+    await database.start()
+    yield database
+    await database.stop()
+
+
+class Lanes:
+    """Take messages in lanes, but for those of lanes that fail."""
+
+    def __init__(self) -> None:
+        self.failing: set[int] = set()
+        self.sent: list[int] = []
+        self.changed = asyncio.Event()
+
+    async def publish_raw(self, *_, **__):
+        raise AssertionError("A batch is sent as one.")
+
+    async def publish_batch(self, messages, *, timeout):  # noqa: ASYNC109 - the protocol's
+        report = BatchReport()
+        for place, message in enumerate(messages):
+            if message.lane in self.failing:
+                report.failed.setdefault(place, MessageBusError("Closed."))
+            else:
+                report.acked.append(place)
+                self.sent.append(decode(message.body).payload["number"])
+        self.changed.set()
+        return report
+
+
+async def numbers(db: Database) -> list[int]:
+    async with db.unit_of_work(read_only=True) as uow:
+        bodies = await uow.session.scalars(select(OutboxRow.body).order_by(OutboxRow.id))
+        return [decode(body).payload["number"] for body in bodies]
+
+
+async def test_events_around_and_in_savepoints_keep_the_order_they_were_emitted_in(db):
+    """A released savepoint neither sends its events earlier nor later than their place."""
+    async with db.unit_of_work() as uow:
+        uow.emit(Placed(number=1))
+        async with uow.savepoint():
+            uow.emit(Placed(number=2))
+            async with uow.savepoint():
+                uow.emit(Placed(number=3))
+        uow.emit(Placed(number=4))
+    assert await numbers(db) == [1, 2, 3, 4]
+
+
+async def test_what_a_savepoint_takes_back_is_not_told(db):
+    """Its events go with it, those of savepoints within it too; what was before stays."""
+    async with db.unit_of_work() as uow:
+        uow.emit(Placed(number=1))
+        with pytest.raises(KeyError):  # noqa: PT012 - the savepoint is what is tested
+            async with uow.savepoint():
+                uow.emit(Placed(number=2))
+                async with uow.savepoint():
+                    uow.emit(Placed(number=3))
+                raise KeyError
+        async with uow.savepoint():
+            uow.emit(Placed(number=4))
+    assert await numbers(db) == [1, 4]
+
+
+async def test_a_transaction_taken_back_leaves_its_session_without_events(db):
+    """A session that goes on after a rollback tells only of what it does afterwards."""
+    async with db.unit_of_work() as uow:
+        uow.emit(Placed(number=1))
+        await uow.session.rollback()
+        uow.emit(Placed(number=2))
+    assert await numbers(db) == [2]
+
+
+async def test_events_are_written_after_everything_else(db):
+    """The row's number is given last: it follows the order in which transactions commit."""
+    async with db.unit_of_work() as uow:
+        uow.emit(Placed(number=2))
+        uow.session.add(
+            OutboxRow(
+                event_id="first", subject="evt.orders.placed", headers={},
+                body=b'{"event_id":"1","subject":"evt.orders.placed",'
+                b'"timestamp":"2026-01-01T00:00:00+00:00","payload":{"number":1}}',
+            )
+        )  # fmt: skip
+    assert await numbers(db) == [1, 2]
+
+
+@given(st.uuids())
+def test_events_of_one_key_share_a_partition_whatever_their_class(order_id):
+    """Key and partition are the same for a UUID and its text, in every process."""
+    shipped = partition_of(Shipped(order_id=order_id), "evt.parcels.shipped")
+    assert shipped == partition_of(Billed(order_id=str(order_id)), "evt.bills.sent")
+    assert 0 <= shipped < PARTITIONS
+
+
+def test_events_without_a_key_share_the_partition_of_their_domain():
+    """So do envelopes, which name no key; keys spread over all partitions."""
+    placed = Placed(number=1)
+    envelope = envelope_of(placed, source_service="x")
+    assert partition_of(placed, "evt.orders.placed") == partition_of(envelope, "cmd.orders.place")
+    assert partition_of(envelope, "evt.orders.placed") == 46
+    spread = {partition_of(Shipped(order_id=uuid4()), "evt.parcels.shipped") for _ in range(2000)}
+    assert len(spread) == PARTITIONS
+
+
+def test_a_key_that_is_no_field_is_refused_where_it_is_declared():
+    """The error names the fields there are; a derived class inherits the key."""
+    with pytest.raises(TypeError, match=r'Lost has key="id", but no such field. It has: number'):
+
+        class Lost(Event, subject="evt.orders.lost", key="id"):
+            number: int
+
+    class Returned(Shipped, subject="evt.parcels.returned"):
+        pass
+
+    assert Returned.event_key == "order_id"
+
+
+async def test_a_partition_that_fails_holds_up_no_other(db):
+    """It is tried again with backoff; what is committed meanwhile elsewhere goes out at once."""
+    lanes = Lanes()
+    pace = RelayPace(poll=timedelta(hours=1), first_backoff=timedelta(hours=1))
+    relay = Relay(db, lanes, pace=pace)
+    orders = [UUID(int=1), UUID(int=2)]
+    bad, good = (partition_of(Shipped(order_id=one), "evt.parcels.shipped") for one in orders)
+    assert bad != good
+    lanes.failing = {bad}
+    await relay.start()
+    for number in range(3):
+        lanes.changed.clear()
+        async with db.unit_of_work() as uow:
+            for place, order_id in enumerate(orders):
+                uow.emit(Shipped(order_id=order_id, number=10 * number + place))
+        async with asyncio.timeout(5):
+            while len(lanes.sent) <= number:
+                lanes.changed.clear()
+                await lanes.changed.wait()
+    check = await relay.check()
+    assert (check.healthy, check.detail) == (False, "Closed.")
+    assert lanes.sent == [1, 11, 21]
+    lanes.failing = set()
+    await relay.stop()
+    assert lanes.sent == [1, 11, 21, 0, 10, 20]
+    assert await numbers(db) == []
