@@ -1,18 +1,20 @@
 """Measure on a series that was looked up once.
 
 The SDK's way costs a checked copy of the attributes, their hash and a look-up for each
-measurement. A bound series skips all three; exemplars, limits and views are as they are there.
+measurement. A bound series skips all three; limits and views are as they are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import time_ns
 from typing import Any
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.trace import INVALID_SPAN, get_current_span
+
+from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Record, recorder
 
 
 class _Measurement:
@@ -29,9 +31,7 @@ class _Measurement:
 class GlamMeterProvider(MeterProvider):
     """Be the SDK's provider with bound instruments."""
 
-    def glam_bind(
-        self, instrument: Any, attributes: Mapping[str, Any]
-    ) -> Callable[[float], None] | None:
+    def glam_bind(self, instrument: Any, attributes: Mapping[str, Any]) -> Record | None:
         """Return a function that measures on one series, or None where the SDK's way is needed.
 
         Args:
@@ -39,40 +39,55 @@ class GlamMeterProvider(MeterProvider):
             attributes: The series.
         """
         consumer: Any = self._measurement_consumer
-        bound: Any = None
-        context_filter = self._sdk_config.exemplar_filter.should_sample
-        is_trace_based = type(self._sdk_config.exemplar_filter).__name__.startswith("TraceBased")
         if vars(instrument).get("_measurement_consumer") is not consumer:
             return None
+        is_wanted = self._exemplar_rule()
+        storages: Any = None
+        measure: Record | None = None
 
         def record(value: float) -> None:
-            nonlocal bound
-            storages = consumer._reader_storages  # noqa: SLF001 - replaced, never changed in place
-            if bound is None or bound[0] is not storages:
-                found = _aggregation(storages, instrument, attributes)
+            nonlocal storages, measure
+            current = consumer._reader_storages  # noqa: SLF001 - replaced, never changed in place
+            if current is not storages or measure is None:
+                found = _aggregation(current, instrument, attributes)
                 if found is None:
                     _plainly(instrument, value, attributes)
                     return
-                bound = (storages, found)
-            context = get_current()
-            is_sampled = is_trace_based and _is_sampled(context)
-            if not is_trace_based:
-                is_sampled = context_filter(value, time_ns(), attributes, context)
-            measurement = _Measurement()
-            measurement.value = value
-            if is_sampled:
-                measurement.attributes = attributes
-                measurement.context = context
-            if is_sampled or bound[1].__class__.__name__ == "_LastValueAggregation":
-                measurement.time_unix_nano = time_ns()
-            bound[1].aggregate(measurement, is_sampled)
+                measure = recorder(found, attributes, is_wanted) or _slowly(
+                    found, attributes, is_wanted
+                )
+                storages = current
+            measure(value)
 
         return record
 
+    def _exemplar_rule(self) -> IsWanted:
+        wanted = self._sdk_config.exemplar_filter
+        if isinstance(wanted, TraceBasedExemplarFilter):
+            return _is_sampled
+        return lambda value, attributes, context: wanted.should_sample(
+            value, time_ns(), attributes, context
+        )
 
-def _is_sampled(context: Any) -> bool:
+
+def _is_sampled(_value: float, _attributes: Mapping[str, Any], context: Context) -> bool:
     span = get_current_span(context)
     return span is not INVALID_SPAN and span.get_span_context().trace_flags.sampled
+
+
+def _slowly(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record:
+    """Return what measures by an aggregation's own method."""
+
+    def record(value: float) -> None:
+        context = get_current()
+        measurement = _Measurement()
+        measurement.value = value
+        measurement.attributes = attributes
+        measurement.context = context
+        measurement.time_unix_nano = time_ns()
+        aggregation.aggregate(measurement, is_wanted(value, attributes, context))
+
+    return record
 
 
 def _plainly(instrument: Any, value: float, attributes: Mapping[str, Any]) -> None:

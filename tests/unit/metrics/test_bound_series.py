@@ -1,0 +1,96 @@
+"""Prove that a bound series counts as the SDK does, and keeps an exemplar of each bucket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+
+from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
+
+_LABELS = {"route": "/orders"}
+_BOUNDS = (0.1, 1.0, 10.0)
+_NUMBERS = st.integers(0, 10**6) | st.floats(0, 1e6)
+
+
+def _provider(**settings):
+    reader = InMemoryMetricReader()
+    return GlamMeterProvider([reader], shutdown_on_exit=False, **settings), reader
+
+
+def _points(reader) -> dict[str, object]:
+    data = reader.get_metrics_data()
+    (scope,) = data.resource_metrics[0].scope_metrics
+    return {metric.name: metric.data.data_points[0] for metric in scope.metrics}
+
+
+@given(st.lists(st.lists(_NUMBERS, min_size=1), min_size=1, max_size=3))
+def test_it_counts_what_the_sdk_counts(batches):
+    """Counts, sum, extremes and buckets are the same after each of several collections."""
+    provider, reader = _provider()
+    meter = provider.get_meter("t")
+    histograms = [
+        meter.create_histogram(name, explicit_bucket_boundaries_advisory=_BOUNDS)
+        for name in ("ours", "theirs")
+    ]
+    counters = [meter.create_counter(name) for name in ("our.count", "their.count")]
+    record, add = (
+        provider.glam_bind(histograms[0], _LABELS),
+        provider.glam_bind(counters[0], _LABELS),
+    )
+    for batch in batches:
+        for number in batch:
+            record(number)
+            add(number)
+            histograms[1].record(number, _LABELS)
+            counters[1].add(number, _LABELS)
+        found = _points(reader)
+        for field in ("count", "sum", "min", "max", "bucket_counts", "explicit_bounds"):
+            assert getattr(found["ours"], field) == getattr(found["theirs"], field)
+        assert found["our.count"].value == found["their.count"].value
+        assert dict(found["ours"].attributes) == _LABELS
+
+
+@pytest.mark.parametrize("kind", ["histogram", "counter"])
+def test_a_sampled_trace_leaves_an_exemplar(kind):
+    """It names the span in which the value was measured; each bucket has its own."""
+    provider, reader = _provider()
+    meter = provider.get_meter("t")
+    if kind == "histogram":
+        instrument = meter.create_histogram("m", explicit_bucket_boundaries_advisory=_BOUNDS)
+    else:
+        instrument = meter.create_counter("m")
+    measure = provider.glam_bind(instrument, _LABELS)
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
+    measure(0.05)
+    with tracer.start_as_current_span("one") as one:
+        measure(0.05)
+    with tracer.start_as_current_span("two") as two:
+        measure(5.0)
+    seen = [(e.value, e.span_id) for e in _points(reader)["m"].exemplars]
+    expected = [(0.05, one.get_span_context().span_id)]
+    if kind == "histogram":
+        expected.append((5.0, two.get_span_context().span_id))
+    assert seen == (
+        [first, (5.0, two.get_span_context().span_id)] if kind == "histogram" else [first]
+    )
+
+
+@pytest.mark.parametrize("wanted", [AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()])
+def test_the_exemplar_filter_decides(wanted):
+    """``OTEL_METRICS_EXEMPLAR_FILTER`` holds for bound series as for others."""
+    provider, reader = _provider(exemplar_filter=wanted)
+    provider.glam_bind(provider.get_meter("t").create_counter("m"), _LABELS)(1)
+    assert len(_points(reader)["m"].exemplars) == isinstance(wanted, AlwaysOnExemplarFilter)
+
+
+def test_a_gauge_is_measured_the_sdks_way():
+    """The kinds that stand on no request's path need no second implementation."""
+    provider, reader = _provider()
+    measure = provider.glam_bind(provider.get_meter("t").create_gauge("m"), _LABELS)
+    measure(3)
+    measure(4)
+    assert _points(reader)["m"].value == 4
