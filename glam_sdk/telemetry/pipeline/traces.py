@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -22,6 +22,7 @@ from glam_sdk.telemetry.pipeline.lean import (
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceTracerProvider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
@@ -30,18 +31,21 @@ def build_tracer_provider(
 ) -> TracerProvider:
     """Return a provider that exports in batches; without an exporter spans still make ids."""
     is_lean = settings.telemetry.span_pipeline == "lean"
-    make = LeanTracerProvider if is_lean else TracerProvider
+    make = LeanTracerProvider if is_lean else SharedResourceTracerProvider
     provider = make(resource=resource, shutdown_on_exit=False, meter_provider=meter_provider)
     encodes = is_lean and settings.telemetry.protocol_for("traces") == "http/protobuf"
     for exporter in span_exporters(settings):
         if isinstance(exporter, ConsoleSpanExporter):
             provider.add_span_processor(SimpleSpanProcessor(exporter))
             continue
-        processor: SpanProcessor
         if encodes:
             encoded = EncodedSpanExporter(exporter, lambda: provider.resource)
-            processor = EncodedSpanProcessor(watch.over("traces", encoded))
+            provider.add_span_processor(
+                EncodedSpanProcessor(
+                    watch.over("traces", encoded), record=watch.new_queue("traces")
+                )
+            )
         else:
             processor = BatchSpanProcessor(watch.over("traces", exporter))
-        provider.add_span_processor(watch.over_queue("traces", processor))
+            provider.add_span_processor(watch.over_queue("traces", processor))
     return provider

@@ -127,26 +127,25 @@ class BatchQueue(Generic[T]):
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         while not self._abandoned:
             self._wake.wait(self._settings.delay_s)
-            is_full, waiting = self._is_woken, len(self._waiting)
-            self._is_woken = False
+            is_full = self._is_woken
+            # In this order: what is put, asked for or stopped from here on wakes the thread again.
             self._wake.clear()
-            is_ending = self._stopping
-            self._drain(at_least=1 if waiting or is_ending or not is_full else None)
+            self._is_woken = False
+            waiting, is_ending = len(self._waiting), self._stopping
+            self._drain(everything=waiting > 0 or is_ending or not is_full)
             for _ in range(waiting):
                 self._waiting.popleft().set()
             if is_ending:
                 return
 
-    def _drain(self, at_least: int | None) -> None:
+    def _drain(self, *, everything: bool) -> None:
         size = self._settings.batch_size
-        items = self._items
-        while len(items) >= (at_least or size) and not self._abandoned:
-            batch = []
-            for _ in range(min(size, len(items))):
-                try:
-                    batch.append(items.popleft())
-                except IndexError:  # pragma: no cover - nobody else takes
-                    break
+        left = len(self._items)
+        if not everything:
+            left -= left % size  # the rest waits for more, or for the delay
+        while left > 0 and not self._abandoned:
+            batch = [self._items.popleft() for _ in range(min(size, left))]
+            left -= len(batch)
             self._record.finish_items(len(batch))
             try:
                 self._export(batch)

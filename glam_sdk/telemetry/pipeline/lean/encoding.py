@@ -20,6 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Status, TraceState
 
 from glam_sdk.telemetry.pipeline.lean import wire
+from glam_sdk.telemetry.pipeline.lean.span import UNSET
 
 _pack_times: Final = Struct("<BQBQHI").pack
 """Start (field 7), end (8) and flags (16) of a span."""
@@ -74,30 +75,88 @@ class _Values(dict[Any, bytes]):
         return pair
 
 
+class _Texts(_Values):
+    """The same for text, where the values that differ are: ids, addresses, queries."""
+
+    __slots__ = ("_encoded_key",)
+
+    def __init__(self, key: str, budget: _Budget) -> None:
+        super().__init__(key, budget)
+        self._encoded_key = wire.sized(b"\x0a", wire.utf8(key))
+
+    def __missing__(self, value: str) -> bytes:
+        key, text = self._encoded_key, wire.utf8(value)
+        size = len(text)
+        length = len(key) + size + 4
+        if length >= 128:  # lengths of more than one byte
+            return super().__missing__(value)
+        pair = b"%c%c%b%c%c%c%c%b" % (0x4A, length, key, 0x12, size + 2, 0x0A, size, text)
+        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
+            self[value] = pair
+        return pair
+
+
+class _Uncached:
+    """Encode the values of one key, each time."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __getitem__(self, value: Any) -> bytes:
+        return wire.attribute(b"\x4a", self._key, value)
+
+
 class _Keys(dict[str, _Values]):
     """Hold the tables of all keys with values of one type."""
 
-    __slots__ = ("_budget",)
+    __slots__ = ("_budget", "_kind")
 
-    def __init__(self, budget: _Budget) -> None:
+    def __init__(self, kind: type[_Values], budget: _Budget) -> None:
         super().__init__()
+        self._kind = kind
         self._budget = budget
 
     def __missing__(self, key: str) -> _Values:
-        values = _Values(key, self._budget)
+        values = self._kind(key, self._budget)
         if self._budget.allows(b""):
             self[key] = values
         return values
 
 
-class SpanEncoder:
-    """Encode spans and remember what they have in common, within bounds."""
+class _OtherKeys:
+    """Stand where a table of keys would, for types whose values are rarely the same."""
 
-    __slots__ = ("_names", "_tables")
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> _Uncached:
+        return _Uncached(key)
+
+
+class _Types(dict[type, _Keys | _OtherKeys]):
+    """Hold all tables: type → key → value → encoded pair."""
 
     def __init__(self) -> None:
         budget = _Budget()
-        self._tables = {kind: _Keys(budget) for kind in (str, int, bool)}
+        super().__init__(
+            {str: _Keys(_Texts, budget), int: _Keys(_Values, budget), bool: _Keys(_Values, budget)}
+        )
+
+    def __missing__(self, _: type) -> _OtherKeys:
+        return _OTHERS
+
+
+_OTHERS: Final = _OtherKeys()
+
+
+class SpanEncoder:
+    """Encode spans and remember what they have in common, within bounds."""
+
+    __slots__ = ("_names", "_pairs")
+
+    def __init__(self) -> None:
+        self._pairs = _Types()
         self._names: dict[str, tuple[SpanKind, bytes]] = {}
 
     def encode(self, span: ReadableSpan, attributes: Mapping[str, Any], dropped: int) -> bytes:
@@ -112,28 +171,25 @@ class SpanEncoder:
         parent = span._parent
         name, kind = span._name, span._kind
         known = self._names.get(name)
-        parts = [
-            b"\x0a\x10",
-            trace_id.to_bytes(16, "big"),
-            b"\x12\x08",
-            span_id.to_bytes(8, "big"),
-            known[1] if known is not None and known[0] is kind else self._name(name, kind),
-        ]
+        pairs = self._pairs
+        parts = [pairs[type(value)][key][value] for key, value in attributes.items()]
         flags = _PARENT_IS_LOCAL
         if parent is not None:
             parts += b"\x22\x08", parent[1].to_bytes(8, "big")
             if parent[2]:
                 flags = _PARENT_IS_REMOTE
+        parts += (
+            b"\x0a\x10",
+            trace_id.to_bytes(16, "big"),
+            b"\x12\x08",
+            span_id.to_bytes(8, "big"),
+            known[1] if known is not None and known[0] is kind else self._name(name, kind),
+            _pack_times(
+                _START_TAG, span._start_time or 0, _END_TAG, span._end_time or 0, _FLAGS_TAG, flags
+            ),
+        )
         if state is not DEFAULT_TRACE_STATE and state:
             parts.append(wire.sized(b"\x1a", _trace_state(state)))
-        times = _START_TAG, span._start_time or 0, _END_TAG, span._end_time or 0
-        parts.append(_pack_times(*times, _FLAGS_TAG, flags))
-        tables = self._tables
-        for key, value in attributes.items():
-            table = tables.get(type(value))
-            parts.append(
-                wire.attribute(b"\x4a", key, value) if table is None else table[key][value]
-            )
         if dropped:
             parts.append(b"\x50" + wire.varint(dropped))
         if span._events is not _NONE:
@@ -141,7 +197,7 @@ class SpanEncoder:
         if span._links is not _NONE:
             parts.append(_links(span))
         status = span._status
-        parts.append(_STATUS_UNSET if status.is_unset else _status(status))
+        parts.append(_STATUS_UNSET if status is UNSET else _status(status))
         return b"".join(parts)
 
     def _name(self, name: str, kind: SpanKind) -> bytes:
@@ -156,6 +212,9 @@ def _trace_state(state: TraceState) -> bytes:
 
 
 def _status(status: Status) -> bytes:
+    """Encode a status; one that is not set is there too, and empty, as the SDK writes it."""
+    if status.is_unset:
+        return _STATUS_UNSET
     message = wire.sized(b"\x12", wire.utf8(status.description)) if status.description else b""
     return wire.sized(b"\x7a", message + b"\x18" + wire.varint(status.status_code.value))
 

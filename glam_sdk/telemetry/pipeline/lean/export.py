@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE
 
+from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import (
     SpanEncoder,
     encode_resource,
     encode_scope,
     join_request,
 )
+from glam_sdk.telemetry.pipeline.watch import QueueRecord
 
 if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
@@ -30,16 +32,49 @@ EncodedSpan = tuple[bytes, bytes]
 """The scope and the body of a span."""
 
 
-class EncodedSpanProcessor(BatchSpanProcessor):
+class Exporter(Protocol):
+    """Take batches of encoded spans."""
+
+    def export(self, batch: Sequence[EncodedSpan], /) -> object:
+        """Send a batch."""
+
+    def shutdown(self) -> None:
+        """Send nothing more."""
+
+
+def batch_settings() -> BatchSettings:
+    """Return what the ``OTEL_BSP_*`` variables say, read by the SDK's rules.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    rules: Any = BatchSpanProcessor
+    capacity = rules._default_max_queue_size()
+    delay_ms = rules._default_schedule_delay_millis()
+    size = rules._default_max_export_batch_size()
+    rules._validate_arguments(capacity, delay_ms, size)
+    return BatchSettings(capacity=capacity, batch_size=size, delay_s=delay_ms / 1000)
+
+
+class EncodedSpanProcessor(SpanProcessor):
     """Encode each span when it ends and queue the bytes.
 
-    Queue, batches and their ``OTEL_BSP_*`` variables are the SDK's.
+    Args:
+        exporter: Takes the batches.
+        settings: Of the queue; what the variables say by default.
+        record: Counts what is exported and what is dropped.
     """
 
-    def __init__(self, exporter: Any) -> None:
-        super().__init__(exporter)
+    def __init__(
+        self,
+        exporter: Exporter,
+        settings: BatchSettings | None = None,
+        record: QueueRecord | None = None,
+    ) -> None:
+        self._exporter = exporter
         self._encoder = SpanEncoder()
-        self._emit: Callable[[EncodedSpan], None] = cast("Any", self._batch_processor.emit)
+        self._record = record or QueueRecord()
+        self._queue = BatchQueue(exporter.export, settings or batch_settings(), self._record)
 
     def take(self, span: LeanSpan) -> None:
         """Queue a sampled span of ours."""
@@ -48,7 +83,7 @@ class EncodedSpanProcessor(BatchSpanProcessor):
         except Exception:  # noqa: BLE001 - a span must not break what it observes
             self._refuse(span.name)
             return
-        self._emit((span._tracer.encoded_scope, encoded))
+        self._queue.put((span._tracer.encoded_scope, encoded))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span of anybody's, if it is sampled."""
@@ -60,10 +95,19 @@ class EncodedSpanProcessor(BatchSpanProcessor):
         except Exception:  # noqa: BLE001 - a span must not break what it observes
             self._refuse(span.name)
             return
-        self._emit((scope, encoded))
+        self._queue.put((scope, encoded))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export all that waits; False when that was not done in time."""
+        return self._queue.flush(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Export all that waits and take no more."""
+        self._queue.stop(timeout_millis / 1000)
+        self._exporter.shutdown()
 
     def _refuse(self, name: str) -> None:
-        self._batch_processor._metrics.drop_items(1, "not_encoded")
+        self._record.drop_items(1, "not_encoded")
         _log.warning("telemetry.span_not_encoded", extra={"span": name}, exc_info=True)
 
 

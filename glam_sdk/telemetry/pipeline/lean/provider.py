@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Tracer, TracerProvider
+from opentelemetry.sdk.trace import Tracer
 from opentelemetry.util.types import Attributes
 
 from glam_sdk.telemetry.pipeline.lean.handover import Handover
 from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceTracerProvider
 
 
-class LeanTracerProvider(TracerProvider):
+class LeanTracerProvider(SharedResourceTracerProvider):
     """Be the SDK's provider in everything but its tracers.
 
     Sampler, limits, ids, configurator, resource and processors are set as there; instrumentations
@@ -52,9 +52,3 @@ class LeanTracerProvider(TracerProvider):
             if not isinstance(found, LeanTracer):
                 found = self._tracers[scope] = LeanTracer(found, self._handover)
         return found
-
-    def _update_resource(self, resource: Resource) -> None:
-        """Renew what depends on the process, in the object that all three signals share."""
-        with self._tracers_lock:
-            merged = self._resource.merge(resource)
-            self._resource._attributes = merged._attributes  # noqa: SLF001 - as in forking.py

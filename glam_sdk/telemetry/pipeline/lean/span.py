@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
 
 _log = logging.getLogger("opentelemetry.sdk.trace")
-_UNSET: Final = Status()
+UNSET: Final = Status()
 _NONE: Final = ()
 PLAIN_TYPES: Final = frozenset({str, bool, int, float, bytes, type(None)})
 """Types of values that are stored as they are; all others are cleaned by OpenTelemetry's rules."""
@@ -82,7 +82,7 @@ class LeanSpan(Span):
         self._dropped = 0
         self._events: Any = _NONE
         self._links: Any = _NONE
-        self._status = _UNSET
+        self._status = UNSET
         self._record_exception = True
         self._set_status_on_exception = True
         self._record_end_metrics: Callable[[], None] | None = None

@@ -1,0 +1,161 @@
+"""One connection is kept and its loss survived; what only requests can do is left to it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from glam_sdk.telemetry.pipeline.http_transport import KeptConnection, transport_to
+
+OK = b"HTTP/1.1 200 OK\r\nX-Answer: one\r\nContent-Length: 2\r\n\r\nhi"
+URL = "http://127.0.0.1:4318/v1/traces"
+
+
+class Server:
+    """Answer on plain sockets, and count the connections."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.per_connection = 99
+        self.listener = socket.create_server(("127.0.0.1", 0))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1/traces?a=b"
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with connection:
+                for _ in range(self.per_connection):
+                    head = b""
+                    while b"\r\n\r\nbody" not in head:
+                        received = connection.recv(4096)
+                        if not received:
+                            break
+                        head += received
+                    else:
+                        self.requests.append(head)
+                        connection.sendall(OK)
+                        continue
+                    break
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.listener.shutdown(socket.SHUT_RDWR)
+        server.listener.close()
+        thread.join(10)
+
+
+def open_transport(url: str) -> KeptConnection:
+    transport = transport_to(url, "traces")
+    assert transport is not None
+    return transport
+
+
+def test_one_connection_serves_all_requests() -> None:
+    """Path, query, headers and body arrive; status, headers and body come back."""
+    with serving() as server:
+        transport = open_transport(server.url)
+        for _ in range(3):
+            answer = transport.request(
+                "POST", server.url, headers={"tenant": "t"}, timeout=5, data=b"body"
+            )
+            assert (answer.status_code, answer.reason, answer.error) == (200, "OK", None)
+            assert (answer.content(), answer.text()) == (b"hi", "hi")
+            assert answer.headers().get("x-answer") == "one"
+        transport.close()
+    assert server.connections == 1
+    assert server.requests[0].startswith(b"POST /v1/traces?a=b HTTP/1.1\r\n")
+    assert b"tenant: t\r\n" in server.requests[0]
+
+
+def test_a_connection_that_was_closed_is_made_anew() -> None:
+    """The first request after it is an error that another attempt mends."""
+    with serving() as server:
+        server.per_connection = 1
+        transport = open_transport(server.url)
+        results = []
+        for _ in range(4):
+            answer = transport.request("POST", server.url, timeout=5, data=b"body")
+            results.append(answer.status_code)
+            if answer.error is not None:
+                assert transport.is_connection_error(answer.error)
+        transport.close()
+    assert results.count(200) >= 2
+    assert server.connections == results.count(200)
+
+
+def test_what_cannot_be_reached_is_an_answer_with_an_error() -> None:
+    """Nothing is raised where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    transport = open_transport(f"http://127.0.0.1:{port}")
+    answer = transport.request("POST", f"http://127.0.0.1:{port}/", timeout=1, data=b"body")
+    assert isinstance(answer.error, ConnectionRefusedError)
+    assert transport.is_connection_error(answer.error)
+    assert not transport.is_connection_error(ValueError())
+    assert not transport.is_connection_error(None)
+
+
+def test_a_server_that_hangs_costs_the_timeout() -> None:
+    """The timeout of the request holds for a connection that is kept, too."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        transport = open_transport(url)
+        for _ in range(2):
+            answer = transport.request("POST", url, timeout=0.05, data=b"body")
+            assert isinstance(answer.error, TimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HTTP_PROXY", "http://proxy:3128"),
+        ("ALL_PROXY", "http://proxy:3128"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "mine"),
+        ("NETRC", "/etc/netrc"),
+    ],
+)
+def test_what_only_requests_can_do_is_left_to_it(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Proxies, credential providers and .netrc; but not where NO_PROXY excepts the host."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert transport_to(URL, "traces") is not None
+    monkeypatch.setenv(variable, value)
+    assert transport_to(URL, "traces") is None
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert (transport_to(URL, "traces") is not None) is variable.endswith("PROXY")
+
+
+def test_a_password_in_the_url_is_left_to_requests() -> None:
+    """It becomes a header there."""
+    assert transport_to("http://user:secret@127.0.0.1:4318/v1/traces", "traces") is None
+
+
+def test_without_an_endpoint_the_collector_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the specification says: localhost, port 4318."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert transport_to(None, "logs") is not None
