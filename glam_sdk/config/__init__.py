@@ -9,11 +9,11 @@ from glam_sdk.config.settings import (
     DatabaseSettings,
     HttpSettings,
     LogSettings,
-    NatsSettings,
     ServiceSettings,
     Settings,
     TelemetrySettings,
 )
+from glam_sdk.config.settings_nats import NatsSettings
 from glam_sdk.config.sources import export_otel_variables, otel_variable_names
 
 __all__ = [

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from glam_sdk.config import formats, kinds, urls
 from glam_sdk.config.knobs import CodeOnly, Env
 from glam_sdk.config.model import Section, ServiceConfig
+from glam_sdk.config.settings_nats import NatsSettings
 
 
 class ServiceSettings(Section):
@@ -251,28 +252,6 @@ class DatabaseSettings(Section):
     def safe_url(self) -> str:
         """Return the same URL for people: the password is REDACTED."""
         return urls.without_password(urls.sqlalchemy_url(self))
-
-
-class NatsSettings(Section):
-    """Say which NATS servers to use, and how."""
-
-    servers: Annotated[
-        tuple[str, ...], Field(min_length=1), Env("NATS_SERVERS"), Env("{prefix}NATS_SERVERS")
-    ] = ("nats://127.0.0.1:4222",)
-    """Addresses of the cluster's servers; any one is enough to find the others."""
-    user: Annotated[str | None, Env("NATS_USER"), Env("{prefix}NATS_USER")] = None
-    """User to log in as."""
-    password: Annotated[SecretStr | None, Env("NATS_PASSWORD"), Env("{prefix}NATS_PASSWORD")] = None
-    """Password of the user."""
-    connect_timeout_s: kinds.Seconds = 5.0
-    """Seconds that the first connection may take."""
-    drain_timeout_s: kinds.Seconds = 10.0
-    """Seconds that messages under way have when the service stops."""
-
-    @field_validator("servers")
-    @classmethod
-    def _servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(formats.nats_server(server) for server in value)
 
 
 class Settings(ServiceConfig):

@@ -152,6 +152,11 @@ MESSAGING: Final = (
         "Unsettled messages delivered more than once.", _CONSUMER, workers="max",
     ),
     _M(
+        conv.GLAM_MESSAGING_HANDLER_PAUSE, "gauge", "s",
+        "Time between attempts of a handler slowed down because all fail, or 0.", _HANDLED,
+        workers="max",
+    ),
+    _M(
         conv.GLAM_MESSAGING_IN_FLIGHT, "gauge", "{message}",
         "Messages being handled in this process.", _CONSUMER,
     ),
@@ -206,6 +211,11 @@ TELEMETRY: Final = (
     _M(
         conv.OTEL_SDK_EXPORTER_OPERATION_DURATION, "histogram", "s", "Duration of exports.", _OUT,
         conv.HTTP_DURATION_BUCKETS,
+    ),
+    _M(
+        conv.OTEL_SDK_COLLECTION_DURATION, "histogram", "s",
+        "Duration of collecting all metrics, for a scrape or a push.", _PART,
+        conv.DB_DURATION_BUCKETS,
     ),
     _M(conv.OTEL_SDK_PROCESSOR_SPAN_PROCESSED, "counter", "{span}", _PROCESSED, _OUT),
     _M(conv.OTEL_SDK_PROCESSOR_LOG_PROCESSED, "counter", "{log_record}", _PROCESSED, _OUT),

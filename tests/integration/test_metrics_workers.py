@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,3 +218,10 @@ def test_each_gauge_follows_its_rule_in_two_processes(tmp_path: Path) -> None:
                 for prefix in ("job_mine", "own_liveall"):
                     each = [values[f'{prefix}{{worker="{slot}"}}'] for slot in (0, 1)]
                     assert sorted(each) == [low, high]
+        before = server.values()
+        (directory,) = tmp_path.glob("glam-metrics-*")
+        shutil.rmtree(directory)  # as a cleaner of temporary files may
+        for _ in range(6):
+            values = server.values()
+            for name in ("jobs_done_total", "job_levels", "own_sum", "own_jobs_total"):
+                assert values[name] == before[name]

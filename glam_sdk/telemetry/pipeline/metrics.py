@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -88,6 +88,8 @@ class ScrapeAndPushReader(MetricReader):
         )
         self._resource = resource
         self.limits = Limits(series=series_limit, label_length=label_length)
+        self.on_collected: Callable[[float], None] = lambda _seconds: None
+        """Called with the seconds of each collection, once it is over."""
         self._exporter = exporter
         self._interval_s = interval_s
         self._exemplars = ExemplarMemory()
@@ -123,7 +125,9 @@ class ScrapeAndPushReader(MetricReader):
 
     def _collect_now(self) -> MetricsData:
         self._collected = None
+        started = time.perf_counter()
         self.collect()
+        self.on_collected(time.perf_counter() - started)
         data: MetricsData | None = self._collected  # filled by _receive_metrics
         self._collected = None
         if data is None:

@@ -26,7 +26,7 @@ def observe_all(
         watch: Knows about exports and queues.
         runtime: Whether process and event loop are measured.
     """
-    observe_exports(provider, watch)
+    observe_exports(provider, reader, watch)
 
     def overflowed(_: CallbackOptions) -> Iterable[Observation]:
         for name in tuple(reader.limits.overflowed):

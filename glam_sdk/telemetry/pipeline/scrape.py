@@ -70,7 +70,9 @@ class Scraper:
         summed = total(group.collect(), self._limits)
         data = _as_data(summed, self._resource)
         target = workers.group_target(self._resource, group.directory)
-        return self._renderer.render(data, summed.registry, target, form), form.content_type
+        # With labels of its own: what others have answered comes as new mappings each time.
+        renderer = Renderer(warned=self._renderer.warned)
+        return renderer.render(data, summed.registry, target, form), form.content_type
 
     def join_workers(self, service: str, explicit: Path | None) -> None:
         """Join the other workers of the service, if it has several; blocking."""

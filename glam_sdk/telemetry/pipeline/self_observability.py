@@ -7,7 +7,7 @@ that variable is set, the SDK's are used and these stay out of the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from glam_sdk._internal.version import __version__
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 _EXPORTED: Final = {
@@ -40,8 +41,10 @@ _UNITS: Final = {"traces": "{span}", "logs": "{log_record}", "metrics": "{data_p
 _PROCESSORS: Final = {"traces": "batching_span_processor", "logs": "batching_log_processor"}
 
 
-def observe_exports(provider: MeterProvider, watch: ExportWatch) -> None:
-    """Show exports, queues and drops of all signals on the scrape and in the push."""
+def observe_exports(
+    provider: MeterProvider, reader: ScrapeAndPushReader, watch: ExportWatch
+) -> None:
+    """Show collections, exports, queues and drops of all signals on the scrape and in the push."""
     if parse_boolean_environment_variable(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED):
         return
     meter = provider.get_meter("glam_sdk.telemetry", __version__, conv.SCHEMA_URL)
@@ -49,6 +52,7 @@ def observe_exports(provider: MeterProvider, watch: ExportWatch) -> None:
         _observe_exporter(meter, watch, signal)
     for signal in _PROCESSORS:
         _observe_queue(meter, watch, signal)
+    reader.on_collected = _collections(meter)
     duration = meter.create_histogram(
         conv.OTEL_SDK_EXPORTER_OPERATION_DURATION,
         unit="s",
@@ -63,6 +67,18 @@ def observe_exports(provider: MeterProvider, watch: ExportWatch) -> None:
         duration.record(seconds, attributes)
 
     watch.observer = observe
+
+
+def _collections(meter: Meter) -> Callable[[float], None]:
+    duration = meter.create_histogram(
+        conv.OTEL_SDK_COLLECTION_DURATION,
+        unit="s",
+        description="Duration of collecting all metrics, for a scrape or a push.",
+        explicit_bucket_boundaries_advisory=conv.DB_DURATION_BUCKETS,
+    )
+    kind = "periodic_metric_reader"
+    attributes = {conv.OTEL_COMPONENT_TYPE: kind, conv.OTEL_COMPONENT_NAME: f"{kind}/0"}
+    return lambda seconds: duration.record(seconds, attributes)
 
 
 def _exporter(watch: ExportWatch, signal: str) -> dict[str, str]:

@@ -96,6 +96,12 @@ class ExportWatch:
         record = self.records.setdefault(signal, ExportRecord(component=component_of(exporter)))
         return _Watched(self, signal, exporter, record)
 
+    def new_queue(self, signal: str) -> QueueRecord:
+        """Return the record that a queue of ours writes itself."""
+        record = QueueRecord()
+        self.queues.setdefault(signal, []).append(record)
+        return record
+
     def over_queue(self, signal: str, processor: Any) -> Any:
         """Return the batching processor, its queue watched where the SDK lets us."""
         batch = getattr(processor, "_batch_processor", None)

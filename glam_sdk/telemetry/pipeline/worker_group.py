@@ -59,7 +59,7 @@ class WorkerGroup:
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] = (-1, -1)
         self._peers = 0
-        self._healed_at = 0.0
+        self._healed_at = -_ANSWER_S
         self._is_warned = False
 
     def join(self) -> None:
@@ -109,7 +109,6 @@ class WorkerGroup:
             self._await_peers()
             with self._slots.locked(fcntl.LOCK_SH):
                 others = self._others()
-            self._peers = len(others)
         except OSError:
             self._warn()
             return [Source(own, self.slot)]
@@ -199,10 +198,15 @@ class WorkerGroup:
 
     def _await_peers(self) -> None:
         """Give the others the time to take their slots again, so that no sum misses them."""
-        until = self._healed_at + _ANSWER_S
-        while len(self._slots.used()) < self._peers and time.monotonic() < until:
-            if self._stopping.wait(0.05):
-                return
+        while not self._is_complete() and not self._stopping.wait(0.05):
+            pass
+
+    def _is_complete(self) -> bool:
+        """Tell whether all are back who were there before the last healing, or had the time."""
+        used = self._slots.used()
+        if self.slot in used and time.monotonic() >= self._healed_at + _ANSWER_S:
+            self._peers = len(used)
+        return len(used) >= self._peers or time.monotonic() >= self._healed_at + _ANSWER_S
 
     # Sockets ----------------------------------------------------------------------------------
 
@@ -228,6 +232,7 @@ class WorkerGroup:
                 else:
                     with self._writing:
                         self._heal()
+                    self._is_complete()
             except Exception:  # noqa: BLE001 - the thread must answer the next scrape
                 _log.warning("metrics.worker_answer_failed", exc_info=True)
 

@@ -17,11 +17,11 @@ from prometheus_client.samples import Sample
 
 from glam_sdk.telemetry.metric_names import WorkerRule
 from glam_sdk.telemetry.pipeline.limits import Limits
-from glam_sdk.telemetry.pipeline.snapshot import Snapshot, attribute_key
+from glam_sdk.telemetry.pipeline.snapshot import Snapshot
 
 WORKER_LABEL: Final = "worker"
 _OVERFLOW: Final = {"otel_metric_overflow": "true"}
-_OVERFLOW_KEY: Final = attribute_key(_OVERFLOW)
+_OVERFLOW_KEY: Final = tuple(_OVERFLOW.items())
 _OF_ONE_SERIES: Final = frozenset({"le", "quantile"})
 _GROWING: Final = frozenset({"counter", "histogram", "summary"})
 _RULES: Final[Mapping[str, WorkerRule]] = {
@@ -109,8 +109,7 @@ def _rule(family: RegistryMetric) -> tuple[WorkerRule, bool]:
 
 
 def _series_key(sample: Sample) -> Any:
-    labels = {key: value for key, value in sample.labels.items() if key not in _OF_ONE_SERIES}
-    return attribute_key(labels)
+    return tuple(sorted(pair for pair in sample.labels.items() if pair[0] not in _OF_ONE_SERIES))
 
 
 def _summed(gathered: _Gathered, limits: Limits) -> RegistryMetric:
@@ -144,10 +143,11 @@ def _own(labels: Mapping[str, str]) -> dict[str, str]:
 def _combined(group: _Samples, rule: WorkerRule) -> list[Sample]:
     found: dict[Any, Sample] = {}
     for slot, sample in group:
+        each = slot if rule == "worker" else 0
         if rule == "worker":
             labels = {**sample.labels, WORKER_LABEL: str(slot)}
             sample = sample._replace(labels=labels)  # noqa: PLW2901
-        key = (sample.name, attribute_key(sample.labels))
+        key = (sample.name, sample.labels.get("le"), sample.labels.get("quantile"), each)
         known = found.get(key)
         found[key] = sample if known is None else _one(known, sample, rule)
     return list(found.values())

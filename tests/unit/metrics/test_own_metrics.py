@@ -90,6 +90,9 @@ def test_exports_and_queues_are_on_the_scrape_and_in_the_health_report() -> None
             )
             assert value(text, f"otel_sdk_exporter_span_exported_total{{{exporter}}}") == 1
             assert value(text, f"otel_sdk_exporter_operation_duration_seconds_count{{{exporter}}}")
+            reader = queue.replace("batching_span_processor", "periodic_metric_reader")
+            collected = f"otel_sdk_metric_reader_collection_duration_seconds_count{{{reader}}}"
+            assert value(text, collected) >= 1
             assert value(text, f"otel_sdk_processor_span_processed_total{{{queue}}}") == 1
             assert value(text, f"otel_sdk_processor_span_queue_size{{{queue}}}") == 0
             assert value(text, f"otel_sdk_processor_span_queue_capacity{{{queue}}}") == 2048

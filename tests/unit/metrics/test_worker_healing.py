@@ -143,3 +143,24 @@ def test_a_process_lives_until_it_is_no_more_than_a_zombie() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert started(process.pid) == "0"
     process.communicate()
+
+
+def test_nobody_takes_the_slot_of_a_process_that_lives(tmp_path: Path) -> None:
+    """Though its lock and its socket have gone, it is not counted as ended; later it is."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    head = f"other {process.pid} {started(process.pid)}\n"
+    workers = [Worker(tmp_path, 5)]
+    body = workers[0]._snapshot().encode()
+    workers[0].die()
+    (tmp_path / "0.json").write_bytes(head.encode() + body)
+    workers = [Worker(tmp_path, 1)]
+    assert workers[0].group.slot == 1
+    assert workers[0].scrape() == 6
+    assert not (tmp_path / "retired.json").exists()
+    process.communicate()
+    workers.append(Worker(tmp_path, 2))
+    assert workers[1].group.slot == 0
+    assert [worker.scrape() for worker in workers] == [8, 8]
+    assert (tmp_path / "retired.json").exists()
+    for worker in workers:
+        worker.group.leave()

@@ -9,6 +9,7 @@ import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry import metrics
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     Gauge,
@@ -24,7 +25,9 @@ from glam_sdk.telemetry.pipeline import merging
 from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.set_times import remember_set_times, with_set_times
 from glam_sdk.telemetry.pipeline.snapshot import CUMULATIVE, ScopedMetric, Snapshot, points_of
+from glam_sdk.telemetry.pipeline.worker_group import WorkerGroup
 from glam_sdk.telemetry.pipeline.worker_sum import Source, retired, total
+from glam_sdk.testing import capture_telemetry
 
 from .conftest import Measured, measure
 
@@ -268,3 +271,44 @@ def test_one_metric_that_cannot_be_added_costs_no_other(caplog) -> None:
     ]
     assert values(total(sources), "even") == {"": 4}
     total(sources)
+
+
+async def test_the_setting_bounds_the_scrape_of_a_group_and_the_self_metric_says_so(
+    tmp_path,
+) -> None:
+    """``telemetry.metric_series_limit`` holds over all workers, in the service as it runs."""
+    overrides = {
+        "telemetry": {
+            "workers_dir": str(tmp_path),
+            "metric_series_limit": 2,
+            "runtime_metrics": False,
+            "metrics_exporter": ["none"],
+        }
+    }
+    other = WorkerGroup(tmp_path / "shop", lambda: counted({"c": (1, 4), "d": (2, 8)}))
+    other.join()
+    with capture_telemetry("shop", overrides=overrides) as telemetry:
+        async with telemetry.service:
+            metrics.get_meter("s").create_counter("jobs").add(1, {"n": "a"})
+            text = telemetry.scrape()
+            assert 'jobs_total{n="c"} 4\n' in text
+            assert 'jobs_total{n="d"} 8\n' in text
+            assert 'jobs_total{otel_metric_overflow="true"} 1\n' in text
+            assert 'glam_metrics_overflowed_total{glam_metric_name="jobs"} 1' in telemetry.scrape()
+            said = telemetry.logs("metrics.too_many_series")
+            found = [(line["label"], line["limit"]) for line in said if line["metric"] == "jobs"]
+            assert found == [("n", 2)]
+    other.leave()
+
+
+def test_scrapes_of_a_group_keep_nothing(workers, tmp_path) -> None:
+    """What other workers have answered is let go of once it is shown."""
+    other = WorkerGroup(tmp_path, lambda: counted({"kept": (1, 4)}))
+    other.join()
+    scraper = workers[0].scraper
+    scraper.join_workers("", tmp_path)
+    for _ in range(5):
+        assert b'jobs_total{n="kept"} 4' in scraper.scrape("")[0]
+    assert not any(dict(kept[0]).get("n") for kept in scraper._renderer.labels._known.values())
+    scraper.leave_workers()
+    other.leave()
