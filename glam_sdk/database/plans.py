@@ -23,6 +23,8 @@ class Plan(NamedTuple):
     name: str
     span_attributes: dict[str, AttributeValue]
     metric_attributes: dict[str, AttributeValue]
+    series: tuple[str, str | None]
+    """Stands for the metric's attributes within one database."""
 
 
 def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], Plan | None]:
@@ -45,7 +47,8 @@ def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], P
         attributes = {**labels, conv.DB_QUERY_TEXT: statement.text}
         if statement.summary:
             attributes[conv.DB_QUERY_SUMMARY] = statement.summary
-        return Plan(statement.summary or system, attributes, labels)
+        series = (statement.operation, statement.collection)
+        return Plan(statement.summary or system, attributes, labels, series)
 
     remembered = lru_cache(maxsize=_STATEMENTS_KEPT)(plan)
 

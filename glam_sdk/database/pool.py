@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Engine
@@ -20,6 +21,7 @@ from glam_sdk.errors import DatabaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram
+from glam_sdk.telemetry.series import SeriesOf
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -35,11 +37,13 @@ _log = get_logger("glam_sdk.database")
 class _Holder:
     since: float
     task: str
-    trace_id: str | None
+    opened_in: SpanContext
     info: dict[Any, Any]
 
     def __str__(self) -> str:
-        trace_id = f" of trace {self.trace_id}" if self.trace_id else ""
+        trace_id = ""
+        if self.opened_in.is_valid:
+            trace_id = f" of trace {self.opened_in.trace_id:032x}"
         doing = self.info.get(LAST_STATEMENT)
         last = f", last {doing}" if doing else ""
         return f"{self.task}{trace_id} for {perf_counter() - self.since:.1f} s{last}"
@@ -56,6 +60,7 @@ class PoolWatch:
     def __init__(self, instruments: PoolInstruments, name: str) -> None:
         self.attributes: dict[str, AttributeValue] = {conv.DB_CLIENT_CONNECTION_POOL_NAME: name}
         self.waiting = 0
+        self._name = name
         self.engine: Engine | None = None
         self._instruments = instruments
         self._holders: dict[int, _Holder] = {}
@@ -90,7 +95,8 @@ class PoolWatch:
 
     def waited(self, seconds: float) -> None:
         """Record how long somebody waited for a connection."""
-        self._instruments.wait_time.record(seconds, self.attributes)
+        waits = self._instruments.waits
+        (waits.get(self._name) or waits.add(self._name, self.attributes))(seconds)
 
     def exhausted(self, waited_s: float) -> DatabaseError:
         """Log who holds the connections and return the error for who got none."""
@@ -113,14 +119,9 @@ class PoolWatch:
         return error
 
     def _taken(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        context = trace.get_current_span().get_span_context()
         record.info.pop(LAST_STATEMENT, None)
-        self._holders[id(record)] = _Holder(
-            perf_counter(),
-            _task_name(),
-            f"{context.trace_id:032x}" if context.is_valid else None,
-            record.info,
-        )
+        opened_in = trace.get_current_span().get_span_context()
+        self._holders[id(record)] = _Holder(perf_counter(), _task_name(), opened_in, record.info)
 
     def _given_back(self, _connection: object, record: ConnectionPoolEntry) -> None:
         self._holders.pop(id(record), None)
@@ -133,11 +134,13 @@ class PoolInstruments:
 
     def __init__(self, meter: Meter) -> None:
         self.pools: WeakSet[PoolWatch] = WeakSet()
-        self.wait_time = duration_histogram(
-            meter,
-            conv.DB_CLIENT_CONNECTION_WAIT_TIME,
-            description="Time it took to get a connection from the pool.",
-            buckets=conv.DB_DURATION_BUCKETS,
+        self.waits = SeriesOf(
+            duration_histogram(
+                meter,
+                conv.DB_CLIENT_CONNECTION_WAIT_TIME,
+                description="Time it took to get a connection from the pool.",
+                buckets=conv.DB_DURATION_BUCKETS,
+            )
         )
         self.timeouts = meter.create_counter(
             conv.DB_CLIENT_CONNECTION_TIMEOUTS,

@@ -20,7 +20,7 @@ from glam_sdk.database.entities import is_marked_deleted, joins_collections, not
 from glam_sdk.database.errors import translated
 from glam_sdk.database.operations import mark_failed, open_operation, operation
 from glam_sdk.database.query import Keyset, KeysetPage, Order, Page, conditions, orders
-from glam_sdk.database.values import at_least, checked_key
+from glam_sdk.database.values import at_least, checked_key, key_names
 
 M = TypeVar("M", bound=DeclarativeBase)
 
@@ -127,7 +127,8 @@ class ReadRepository(Generic[M]):
     @operation
     async def exists(self, *where: Condition, **filters: object) -> bool:
         """Tell whether anything matches."""
-        statement = self._select(where, filters).with_only_columns(*self._mapper.primary_key)
+        key = [getattr(self.model, name) for name in key_names(self._mapper)]
+        statement = self._select(where, filters).with_only_columns(*key)
         found = await self.session.execute(
             statement.limit(1), execution_options=self._seeing(filters)
         )
@@ -237,6 +238,8 @@ class ReadRepository(Generic[M]):
             self.model,
             checked_key(self._mapper, entity_id),
             options=self._options or None,
+            # One in hand would come back without what the options ask to be loaded.
+            populate_existing=True if self._options else None,
             with_for_update=lock or None,
             execution_options=execution,
         )

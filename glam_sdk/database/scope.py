@@ -6,14 +6,25 @@ hand are covered as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Result, Table, TextClause, TextualSelect, event, inspect
+from sqlalchemy import (
+    ColumnClause,
+    Join,
+    Label,
+    Result,
+    Table,
+    TextClause,
+    TextualSelect,
+    event,
+    inspect,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import (
     FromStatement,
+    InstrumentedAttribute,
     LoaderCriteriaOption,
     ORMExecuteState,
     Session,
@@ -155,7 +166,7 @@ def _add_criteria(state: ORMExecuteState, options: Mapping[str, Any]) -> None:
     if state.is_update:
         _refuse_giving_away(state, scope[0])
     is_limitable = is_query and not isinstance(state.statement, _TEXTS)
-    if is_limitable and not isinstance(state.parameters, list):
+    if is_limitable and not isinstance(state.parameters, list) and not _names_bare(state.statement):
         _add(state, scope[1])
     elif _touches_merchants(state):
         raise RuntimeError(
@@ -189,6 +200,41 @@ def _hides_deleted(state: ORMExecuteState) -> bool:
     # An entity in hand may be refreshed though it is deleted; what it refers to is hidden.
     mapper = state.bind_mapper if state.is_column_load else None
     return mapper is None or not issubclass(mapper.class_, SoftDeleteMixin)
+
+
+def _names_bare(statement: Any) -> bool:
+    """Tell whether a merchant's table stands beside the entities of a statement, unlimited.
+
+    This looks where tables are named; one inside a subquery is not found, for what entities are
+    made of is full of such tables.
+    """
+    # SQLAlchemy has no public way to read a SELECT as it was written.
+    joined = (join[0] for join in getattr(statement, "_setup_joins", ()))
+    named: list[Any] = [*getattr(statement, "_raw_columns", ()), *joined]
+    named += getattr(statement, "_from_obj", ())
+    bare = [table for element in named for table in _bare_tables(element)]
+    # A column of a table that is there as an entity is limited with it.
+    return bool(bare) and not {_entity_table(element) for element in named}.issuperset(bare)
+
+
+def _entity_table(element: Any) -> Any:
+    """Return the table of an entity, or of one that is joined by a relationship."""
+    if isinstance(element, InstrumentedAttribute):
+        related = getattr(element.property, "mapper", None)
+        return None if related is None else related.local_table
+    found = getattr(element, "_annotations", {}).get("parententity")
+    return found.local_table if found is not None and found.is_mapper else None
+
+
+def _bare_tables(element: Any) -> Iterator[Table]:
+    while isinstance(element, Label):
+        element = element.element
+    if isinstance(element, Join):
+        yield from _bare_tables(element.left)
+        yield from _bare_tables(element.right)
+    table = element.table if isinstance(element, ColumnClause) else element
+    if isinstance(table, Table) and MERCHANT_TABLE in table.info and _entity_table(element) is None:
+        yield table
 
 
 def _touches_merchants(state: ORMExecuteState) -> bool:

@@ -29,6 +29,7 @@ from glam_sdk.database.transactions import current_counts
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
+from glam_sdk.telemetry.series import SeriesOf
 from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, get_tracer
 
 UNTRACED: Final = "glam_untraced"
@@ -102,6 +103,7 @@ class _Statements:
         self._plan = planner(common, engine.dialect.name)
         self._tracer = telemetry.tracer
         self._duration = telemetry.duration
+        self._durations = SeriesOf(telemetry.duration)
         self._slow_s = slow_s or float("inf")
         self._repeated_limit = repeated_limit
         self._is_beside_contrib = False
@@ -199,8 +201,12 @@ class _Statements:
         taken_s = perf_counter() - running.started
         if running.token is not None:
             otel.detach(running.token)
-        labels = running.plan.metric_attributes
-        self._duration.record(taken_s, {**labels, **outcome} if outcome else labels)
+        plan = running.plan
+        if outcome:
+            self._duration.record(taken_s, {**plan.metric_attributes, **outcome})
+        else:
+            series = self._durations
+            (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
         if taken_s >= self._slow_s:
             _log_slow(running, taken_s)
         if running.is_ours:

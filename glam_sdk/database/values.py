@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -50,25 +50,22 @@ def checked_value(mapper: Mapper[Any], name: str, value: object) -> object:
     Raises:
         ValidationError: For a value that is none of the column's type.
     """
-    kind = mapper.column_attrs[name].columns[0].type
-    expected = _python_type(kind)
-    if type(value) is expected and expected is not int:
+    rule = _rule(mapper, name)
+    if type(value) is rule.plain:
         return value
     is_expression = isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
-    if value is None or expected is None or is_expression:
+    if value is None or rule.expected is None or is_expression:
         return value
-    if isinstance(value, expected):
+    if isinstance(value, rule.expected):
         fitting: Any = value
     else:
         try:
-            fitting = _adapter(expected).validate_python(value)
+            fitting = _adapter(rule.expected).validate_python(value)
         except PydanticValidationError:
-            raise _wrong(mapper, name, value, _NAMES[expected]) from None  # says no more
-    if isinstance(fitting, int) and isinstance(kind, Integer):
-        bound = _bound(kind)
-        if not -bound <= fitting < bound:
-            raise _wrong(mapper, name, value, f"between {-bound} and {bound - 1}")
-    return str(fitting) if isinstance(kind, Uuid) and not kind.as_uuid else fitting
+            raise _wrong(mapper, name, value, _NAMES[rule.expected]) from None  # says no more
+    if rule.bound and not -rule.bound <= fitting < rule.bound:
+        raise _wrong(mapper, name, value, f"between {-rule.bound} and {rule.bound - 1}")
+    return str(fitting) if rule.as_text else fitting
 
 
 def checked_key(mapper: Mapper[Any], key: Any) -> Any:
@@ -81,7 +78,9 @@ def checked_key(mapper: Mapper[Any], key: Any) -> Any:
     Raises:
         ValidationError: For a value that is none of its column's type.
     """
-    names = _key_names(mapper)
+    names = key_names(mapper)
+    if len(names) == 1 and type(key) is _rule(mapper, names[0]).plain:
+        return key
     if isinstance(key, Mapping):
         return {
             name: checked_value(mapper, name, value) if name in names else value
@@ -91,13 +90,37 @@ def checked_key(mapper: Mapper[Any], key: Any) -> Any:
     if len(values) != len(names):
         return key  # SQLAlchemy says what is wrong with it
     if len(names) == 1 and values[0] is None:
-        expected = _python_type(mapper.primary_key[0].type)
+        expected = _rule(mapper, names[0]).expected
         raise _wrong(mapper, names[0], None, _NAMES.get(expected or object, "a value"))
     return tuple(checked_value(mapper, *pair) for pair in zip(names, values, strict=True))
 
 
+class _Rule(NamedTuple):
+    """What is asked of the values of one column."""
+
+    expected: type | None
+    plain: type | None
+    """The type whose values need no look at all."""
+    bound: int
+    """What a number must stay below; 0 for anything else."""
+    as_text: bool
+
+
+@lru_cache(maxsize=4096)
+def _rule(mapper: Mapper[Any], name: str) -> _Rule:
+    kind = mapper.column_attrs[name].columns[0].type
+    expected = _python_type(kind)
+    as_text = isinstance(kind, Uuid) and not kind.as_uuid
+    bound = 0
+    if isinstance(kind, Integer):
+        bits = 16 if isinstance(kind, SmallInteger) else 64 if isinstance(kind, BigInteger) else 32
+        bound = 1 << (bits - 1)
+    return _Rule(expected, None if bound or as_text else expected, bound, as_text)
+
+
 @lru_cache(maxsize=512)
-def _key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
+def key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
+    """Return the attributes of the primary key, in its order."""
     return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
@@ -139,11 +162,6 @@ def _python_type(kind: TypeEngine[Any]) -> type | None:
     except NotImplementedError:
         return None
     return found if found in _NAMES else None
-
-
-def _bound(kind: Integer) -> int:
-    bits = 16 if isinstance(kind, SmallInteger) else 64 if isinstance(kind, BigInteger) else 32
-    return 1 << (bits - 1)
 
 
 @lru_cache(maxsize=len(_NAMES))

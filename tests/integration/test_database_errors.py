@@ -175,6 +175,27 @@ async def test_what_a_trigger_refuses_says_so_on_both_databases(seen: Any, url: 
     assert all(SECRET not in span.to_json() for span in failed)
 
 
+async def test_a_row_somebody_holds_is_worth_another_try(postgres: Any, open_database: Any) -> None:
+    """``NOWAIT`` and a lock timeout say so at once, by the same code."""
+    db: Database = (await open_database(postgres.url, Model.metadata)).db
+    async with db.unit_of_work() as uow:
+        await uow.repository(Person).save(Person(email="a"))
+    locking = text("SELECT * FROM people FOR UPDATE NOWAIT")
+    waiting = [text("SET LOCAL lock_timeout = '20ms'"), text("UPDATE people SET age = 2")]
+    async with db.unit_of_work() as holder:
+        await holder.session.execute(locking)
+        for statements in ([locking], waiting):
+            with pytest.raises(DatabaseError) as caught:
+                await run(db, statements)
+            assert (caught.value.error_code, caught.value.retryable) == ("55P03", True)
+
+
+async def run(db: Database, statements: list[Any]) -> None:
+    async with db.unit_of_work() as uow:
+        for statement in statements:
+            await uow.session.execute(statement)
+
+
 async def test_a_constraint_that_waits_for_the_commit_is_mapped_there(
     postgres: Any, open_database: Any
 ) -> None:

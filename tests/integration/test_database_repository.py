@@ -365,6 +365,39 @@ async def test_a_locked_row_is_read_anew(db: Database) -> None:
         assert await uow.repository(Shop).find_by_id(uuid4(), lock=True) is None
 
 
+class Shops(Repository[Shop]):
+    """A repository with a question of its own, as services write them."""
+
+    async def best(self) -> Shop | None:
+        found = await self.find_all(order_by="-rank", limit=1)
+        return found[0] if found else None
+
+
+async def test_a_service_s_own_repository_stands_on_ours(db: Database) -> None:
+    """It takes the unit of work's session; every method and option is there."""
+    await shops(db, "a", "b")
+    async with db.unit_of_work(read_only=True) as uow:
+        own = Shops(uow.session, Shop)
+        best = await own.best()
+        assert best is not None
+        assert best.name == "b"
+        eager = own.with_options(selectinload(Shop.items))
+        assert isinstance(eager, Shops)
+        assert (await eager.get(best.id)).name == "b"
+
+
+async def test_an_entity_in_hand_gets_what_the_options_ask_for(db: Database) -> None:
+    """Otherwise reading it would fail though it was asked for; changes in hand are kept."""
+    (item,) = await items(db, "a")
+    async with db.unit_of_work() as uow:
+        held = await uow.repository(Shop).get(item.shop_id)
+        held.note = "changed"
+        whole = await uow.repository(Shop).with_options(selectinload(Shop.items)).get(held.id)
+        assert whole is held
+        assert [one.sku for one in whole.items] == ["a"]
+        assert whole.note == "changed"
+
+
 class Flag(UuidKeyMixin, Model):
     """A row of nothing but its key, and a boolean to sort by."""
 

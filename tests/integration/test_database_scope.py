@@ -88,6 +88,11 @@ async def test_another_merchants_rows_are_not_found(db: Database) -> None:
         assert await orders.find_by_id(theirs.id) is None
         assert [o.code for o in await orders.find_all()] == ["ours"]
         assert await orders.count() == 1
+        assert await orders.exists(code="ours")
+        assert not await orders.exists(code="theirs")
+        assert not await orders.exists(Order.code == "theirs")
+        assert (await orders.page(limit=5)).total == 1
+        assert [o.code for o in (await orders.page_after(None)).items] == ["ours"]
         other = aliased(Order)
         for statement in (
             select(func.count()).select_from(Order),
@@ -285,11 +290,61 @@ async def test_a_core_delete_of_a_merchants_table_is_refused(db: Database) -> No
                 await uow.session.execute(statement)
 
 
-async def test_a_bare_table_inside_an_orm_statement_is_the_one_gap(db: Database) -> None:
-    """What is promised ends there, as the documentation says; the entities are limited still."""
+async def test_a_bare_table_beside_entities_is_refused(db: Database) -> None:
+    """It would be the one part of the statement that is not limited."""
     lines = Line.__table__
     async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
-        mixed = select(lines.c.merchant_id).select_from(Order).join(lines)
-        assert set(await uow.session.scalars(mixed)) == {OURS, THEIRS}
-        orm = select(Line.merchant_id).select_from(Order).join(Line)
-        assert set(await uow.session.scalars(orm)) == {OURS}
+        for statement in (
+            select(Order).join(lines),
+            select(lines.c.merchant_id).select_from(Order),
+            select(Order, lines),
+            select(Order.code, lines.c.id.label("line")),
+            select(Order.code).select_from(Order.__table__.join(lines)),
+            select(Country).join(lines, lines.c.id == Country.id),
+        ):
+            with pytest.raises(RuntimeError, match=ALL_MERCHANTS):
+                await uow.session.execute(statement)
+
+
+async def test_a_bare_table_inside_a_subquery_is_the_one_gap(db: Database) -> None:
+    """What is promised ends there, as the documentation says; entities are limited there too."""
+    lines = Line.__table__
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        bare = select(lines.c.merchant_id).subquery()
+        mixed = select(bare.c.merchant_id).join(Order, Order.merchant_id != bare.c.merchant_id)
+        assert set(await uow.session.scalars(mixed)) == {THEIRS}
+        inner = select(Line.merchant_id).subquery()
+        orm = select(inner.c.merchant_id).join(Order, Order.merchant_id != inner.c.merchant_id)
+        assert set(await uow.session.scalars(orm)) == set()
+
+
+async def test_a_column_of_an_entitys_table_is_limited_with_the_entity(db: Database) -> None:
+    """SQLAlchemy itself writes such statements, to see what a bulk UPDATE is about to change."""
+    lines = Line.__table__
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        for statement in (
+            select(lines.c.merchant_id).select_from(Line),
+            select(lines.c.merchant_id).select_from(Order).join(Line),
+            select(lines.c.merchant_id).select_from(Order).join(Order.lines),
+        ):
+            assert set(await uow.session.scalars(statement)) == {OURS}, str(statement)
+        assert await uow.repository(Order).update_all({"total": 5}, Order.code.like("%s")) == 1
+        assert await uow.repository(Order).delete_all(Order.code.like("th%")) == 0
+
+
+async def test_entities_in_every_form_are_no_bare_tables(db: Database) -> None:
+    """What a service may write is not refused by mistake."""
+    other, newest = aliased(Line), aliased(Line, select(Line).limit(9).subquery())
+    cte = select(Line.order_id, func.count().label("n")).group_by(Line.order_id).cte()
+    async with db.unit_of_work(read_only=True, merchant_id=OURS) as uow:
+        for statement in (
+            select(Order, other).join(other, other.order_id == Order.id),
+            select(Order.code, func.count(Line.id)).join(Order.lines).group_by(Order.code),
+            select(Order).join(newest, newest.order_id == Order.id),
+            select(Order, cte.c.n).join(cte, cte.c.order_id == Order.id),
+            select(Order).where(Order.lines.any(), Order.id.in_(select(Line.order_id))),
+            select(Order.id.label("key")).union_all(select(Line.id)),
+            select(Country.__table__.c.name, Order.code).join(Order, Order.total == 0),
+            select(Order).options(joinedload(Order.lines)).limit(1),
+        ):
+            (await uow.session.execute(statement)).unique().all()

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, event, func
+from sqlalchemy import ForeignKey, MetaData, delete, event, func
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -192,3 +192,21 @@ async def test_a_collection_may_be_loaded_in_the_same_statement(db: Database) ->
         rest = await joined.page_after(first.next_cursor, limit=3, order_by="sku")
         assert [item.sku for item in (*first.items, *rest.items)] == [f"{n:05}" for n in range(4)]
         assert len((await joined.page(limit=2)).items) == 2
+
+
+async def test_a_delete_statement_of_a_limited_session_marks_its_own_rows_only(
+    db: Database,
+) -> None:
+    """What it became, an UPDATE, is limited like any other."""
+    them = UUID(int=2)
+    for merchant_id, number in ((US, 1), (them, 2)):
+        async with db.unit_of_work(merchant_id=merchant_id) as uow:
+            await uow.repository(Item).insert_many([row(number)])
+    async with db.unit_of_work(merchant_id=US) as uow:
+        done = await uow.session.execute(delete(Item))
+        assert done.rowcount == 1  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="read-only"):
+        async with db.unit_of_work(read_only=True) as uow:
+            await uow.session.execute(delete(Item))
+    async with db.unit_of_work(read_only=True) as uow:
+        assert [item.merchant_id for item in await uow.repository(Item).find_all()] == [them]

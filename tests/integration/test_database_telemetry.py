@@ -15,12 +15,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from sqlalchemy import MetaData, create_engine, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from glam_sdk.config import DatabaseSettings
 from glam_sdk.context import with_request_id
-from glam_sdk.database import DatabaseTelemetry
+from glam_sdk.database import Database, DatabaseTelemetry
 from glam_sdk.errors import DatabaseError, NotFoundError
 from glam_sdk.testing import CapturedTelemetry
 from glam_sdk.testing.postgres import PostgresServer
@@ -153,6 +156,37 @@ def test_a_batch_with_named_parameters_is_counted_as_well(tmp_path: Path) -> Non
     assert (span.attributes or {})["db.operation.batch.size"] == 7
 
 
+async def test_a_cancelled_statement_is_measured_as_such(
+    postgres: PostgresServer, open_database: Any
+) -> None:
+    """Its spans end with the request's, say why, and are no failure of the database."""
+    seen = await open_database(postgres.url)
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        with seen.tracer.start_as_current_span("request"):
+            async with seen.db.unit_of_work() as uow:
+                await uow.session.execute(text("SELECT 1"))
+                inside.set()
+                await uow.session.execute(text("SELECT pg_sleep(60)"))
+
+    task = asyncio.create_task(work())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen.names() == ["SELECT", "SELECT", "transaction", "request"]
+    _, cancelled, transaction, _ = seen.spans()
+    for span in (cancelled, transaction):
+        assert "CancelledError" in span.attributes["error.type"]
+    assert transaction.attributes["glam.db.transaction.outcome"] == "rolled_back"
+    points = seen.metric("db.client.operation.duration")
+    assert {p.attributes.get("error.type"): p.count for p in points} == {
+        None: 1,
+        cancelled.attributes["error.type"]: 1,
+    }
+
+
 async def test_the_pool_is_measured(url: str, open_database: Any) -> None:
     """How many connections are used and idle, how many there may be, who waits, and how long."""
     seen = await open_database(url, pool_size=2, max_overflow=1)
@@ -173,6 +207,42 @@ async def test_the_pool_is_measured(url: str, open_database: Any) -> None:
     (wait,) = seen.metric("db.client.connection.wait_time")
     assert (idle.value, pending.value) == (2, 0)
     assert wait.count >= 2
+
+
+async def test_the_scrape_has_a_series_for_each_kind_of_statement(
+    tmp_path: Path, telemetry: CapturedTelemetry
+) -> None:
+    """In the service's own pipeline: duration by operation and table, failures apart, waiting."""
+    settings = DatabaseSettings(url=SecretStr(f"sqlite+aiosqlite:///{tmp_path / 's.sqlite3'}"))
+    db = Database(settings, service_name="tests", metadata=Model.metadata)
+    await db.start()
+    for n in range(3):
+        async with db.unit_of_work() as uow:
+            await uow.repository(Thing).save(Thing(id=n, name="a"))
+    with pytest.raises(DatabaseError):
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(text("SELECT * FROM nowhere"))
+    await db.stop()
+
+    def counts(name: str) -> list[tuple[dict[str, str], float]]:
+        return [
+            (sample.labels, sample.value)
+            for family in text_string_to_metric_families(telemetry.scrape())
+            for sample in family.samples
+            if sample.name == f"{name}_count"
+        ]
+
+    found = {
+        (labels.get("db_operation_name"), labels.get("db_collection_name")): (
+            value,
+            "error_type" in labels,
+        )
+        for labels, value in counts("db_client_operation_duration_seconds")
+    }
+    assert found["INSERT", "things"] == (3, False)
+    assert found["SELECT", "nowhere"] == (1, True)
+    ((_, waits),) = counts("db_client_connection_wait_time_seconds")
+    assert waits >= 4
 
 
 async def test_who_waits_for_a_connection_is_counted(

@@ -66,6 +66,14 @@ def test_a_uuid_column_is_native_where_there_is_one() -> None:
     assert column.compile(sqlite.dialect()) == "CHAR(32)"
 
 
+def test_a_merchants_domain_has_room_for_any_domain() -> None:
+    """255 characters, as services' tables have it; neither column may be missing."""
+    shops = Own.metadata.tables["shops"]
+    assert shops.c.merchant_domain.type.length == 255
+    assert not shops.c.merchant_id.nullable
+    assert not shops.c.merchant_domain.nullable
+
+
 def test_a_naive_datetime_is_refused() -> None:
     """Nobody knows which instant it means."""
     with pytest.raises(ValueError, match="has no time zone"):
