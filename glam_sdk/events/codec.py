@@ -118,7 +118,8 @@ def _required(data: Mapping[str, Any], key: str) -> str:
 def _timestamp(value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-        format_timestamp(moment)
+        if moment.tzinfo is not UTC:
+            format_timestamp(moment)
     except (ValueError, OverflowError) as exc:
         raise MalformedEventError(
             "The event's timestamp is not ISO 8601, such as 2026-01-15T10:30:45.123456+00:00.",

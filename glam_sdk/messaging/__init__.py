@@ -14,6 +14,7 @@ from glam_sdk.messaging.domain_subscriber import DomainEventSubscriber, EventCon
 from glam_sdk.messaging.errors import MessageTooLargeError, StreamFullError
 from glam_sdk.messaging.handlers import handles
 from glam_sdk.messaging.outgoing import BatchReport, Outgoing
+from glam_sdk.messaging.pace import Pacing
 from glam_sdk.messaging.pause import pause_consumer, resume_consumer
 from glam_sdk.messaging.publisher import MAX_HEADER_BYTES, Publisher
 from glam_sdk.messaging.retry import Backoff, Permanent, Retry
@@ -40,6 +41,7 @@ __all__ = [
     "MessagingTelemetry",
     "Nats",
     "Outgoing",
+    "Pacing",
     "Permanent",
     "Publisher",
     "Retry",

@@ -21,14 +21,12 @@ from nats.js import errors as js_errors
 from pydantic import TypeAdapter
 
 from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.bucket import Bucket
 from glam_sdk.messaging.errors import describe
 from glam_sdk.messaging.retry import Reason
 from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from nats.js import JetStreamContext
-    from nats.js.kv import KeyValue
-
     from glam_sdk.messaging.connection import Nats
     from glam_sdk.messaging.delivery import Incoming
 
@@ -88,8 +86,16 @@ class History:
         return History(self.failed, self.known + 1, self.given_up)
 
 
+NOTHING: Final = History()
+"""The history of a message that was not delivered before."""
+
+
 class Histories(Protocol):
     """Remember histories for all processes that share a consumer."""
+
+    def recall(self, message: Incoming) -> History:
+        """Return what this process knows about a message."""
+        ...
 
     async def read(self, message: Incoming) -> History:
         """Return what is known about a message; nothing is an empty history."""
@@ -110,9 +116,13 @@ class LocalHistories:
     def __init__(self) -> None:
         self._known: OrderedDict[MessageKey, History] = OrderedDict()
 
+    def recall(self, message: Incoming) -> History:
+        """Return what is known about a message."""
+        return self._known.get(key_of(message), NOTHING) if self._known else NOTHING
+
     async def read(self, message: Incoming) -> History:
         """Return what is known about a message."""
-        return self._known.get(key_of(message), History())
+        return self._known.get(key_of(message), NOTHING)
 
     async def write(self, message: Incoming, history: History) -> None:
         """Remember it, and forget the oldest when there are too many."""
@@ -133,23 +143,27 @@ class SharedHistories:
     Args:
         nats: Connection.
         durable: Consumer whose messages these are.
+        replicas: Copies of the store; see :class:`~glam_sdk.messaging.bucket.Bucket`.
     """
 
-    def __init__(self, nats: Nats, durable: str) -> None:
-        self._nats = nats
+    def __init__(self, nats: Nats, durable: str, replicas: int | None = None) -> None:
         self._durable = durable
         self._local = LocalHistories()
-        self._bucket: tuple[JetStreamContext, KeyValue] | None = None
+        self._bucket = Bucket(nats, _CONFIG, replicas)
         self._complained = False
+
+    def recall(self, message: Incoming) -> History:
+        """Return what this process knows."""
+        return self._local.recall(message)
 
     async def read(self, message: Incoming) -> History:
         """Return what is known; a first delivery is not looked up outside of this process."""
-        known = await self._local.read(message)
+        known = self._local.recall(message)
         if message.deliveries == 1:
             return known
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                entry = await (await self._store()).get(self._key(message))
+                entry = await (await self._bucket.open()).get(self._key(message))
         except js_errors.KeyNotFoundError:
             return known
         except (nats.errors.Error, MessageBusError, TimeoutError, OSError) as exc:
@@ -164,7 +178,7 @@ class SharedHistories:
         body = orjson.dumps({"stored_at": message.stored_at.isoformat(), "history": history})
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                await (await self._store()).put(self._key(message), body)
+                await (await self._bucket.open()).put(self._key(message), body)
         except (nats.errors.Error, MessageBusError, TimeoutError, OSError) as exc:
             self._complain(exc)
 
@@ -172,23 +186,11 @@ class SharedHistories:
         """Drop it here; the store's copy expires, and its message does not come again."""
         await self._local.forget(message)
 
-    async def _store(self) -> KeyValue:
-        js = self._nats.jetstream
-        known = self._bucket
-        if known is not None and known[0] is js:
-            return known[1]
-        try:
-            bucket = await js.key_value(BUCKET)
-        except js_errors.BucketNotFoundError:
-            bucket = await js.create_key_value(_CONFIG)
-        self._bucket = (js, bucket)
-        return bucket
-
     def _key(self, message: Incoming) -> str:
         return f"{message.stream}.{self._durable}.{message.sequence}"
 
     def _complain(self, exc: Exception) -> None:
-        self._bucket = None
+        self._bucket.forget()
         if not self._complained:
             self._complained = True
             _log.warning("attempts.not_shared", durable=self._durable, reason=describe(exc))

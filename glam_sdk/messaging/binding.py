@@ -1,25 +1,31 @@
 """Create a durable consumer, keep it as configured, and make it anew where it was.
 
-A consumer that somebody deleted is made again from the ack floor last seen, so that what was
-handled long ago does not come again. A stream that was deleted has other messages under the same
-numbers; its creation time tells.
+A consumer that somebody deleted is made again from the ack floor last seen, by this process or by
+one before it, so that what was handled long ago does not come again. A stream that was deleted has
+other messages under the same numbers; its creation time tells.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from nats.js import api
 from nats.js import errors as js_errors
 
+from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.delivery import ConsumerPolicy
 from glam_sdk.messaging.errors import translated
+from glam_sdk.messaging.positions import Positions
 from glam_sdk.telemetry.logs import get_logger
 
+_LEAVE_TIMEOUT_S: Final = 1.0
 _log = get_logger(__name__)
 
 
@@ -54,6 +60,7 @@ class Binding:
         self._durable = durable
         self._subjects = tuple(subjects)
         self._policy = policy
+        self._positions = Positions(nats, durable, policy.bookkeeping_replicas)
         self._stream = ""
         self._created: datetime | None = None
         self._floor = 0
@@ -70,11 +77,12 @@ class Binding:
         stream = await self._nats.stream_for(self._subjects[0])
         js = self._nats.jetstream
         with translated("prepare consumer of", stream=stream):
+            found = None
             try:
-                await self._recognise(stream)
+                found = await self._recognise(stream)
                 info = await js.consumer_info(stream, self._durable)
             except js_errors.NotFoundError:
-                await self._create(stream)
+                await self._create(stream, found)
                 return stream
             self._note(info)
             wanted = self._configured(info.config)
@@ -94,12 +102,21 @@ class Binding:
             self._note(info)
             waiting, unsettled = info.num_pending or 0, info.num_ack_pending or 0
             oldest = await self._oldest() if waiting or unsettled else None
+        await self._positions.write(self._stream, self._created, self._floor)
         return Backlog(
             waiting=waiting,
             unsettled=unsettled,
             redelivered=info.num_redelivered or 0,
             oldest_age_s=(datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0,
         )
+
+    async def leave(self) -> None:
+        """Keep the position once more, if the server answers at once."""
+        if not self._stream or not self._nats.is_connected:
+            return
+        with suppress(MessageBusError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self.look()
 
     async def _oldest(self) -> datetime | None:
         """Return when the first message after the ack floor was stored."""
@@ -115,20 +132,22 @@ class Binding:
                 found.append(message.time)
         return min(found, default=None)
 
-    async def _recognise(self, stream: str) -> None:
-        created = (await self._nats.jetstream.stream_info(stream)).created
-        if (stream, created) != (self._stream, self._created):
-            self._stream, self._created, self._floor = stream, created, 0
+    async def _recognise(self, stream: str) -> api.StreamInfo:
+        found = await self._nats.jetstream.stream_info(stream)
+        if (stream, found.created) != (self._stream, self._created):
+            self._stream, self._created, self._floor = stream, found.created, 0
+        return found
 
     def _note(self, info: api.ConsumerInfo) -> None:
         if info.ack_floor is not None:
             self._floor = info.ack_floor.stream_seq
 
-    async def _create(self, stream: str) -> None:
+    async def _create(self, stream: str, found: api.StreamInfo | None) -> None:
+        floor = await self._known_floor(found) if found is not None else 0
         base = api.ConsumerConfig()
-        if self._floor:
+        if floor:
             base = api.ConsumerConfig(
-                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._floor + 1
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=floor + 1
             )
         try:
             await self._nats.jetstream.add_consumer(stream, self._configured(base))
@@ -136,8 +155,16 @@ class Binding:
             # The stream is gone as well; the next try makes it again.
             self._nats.topology.forget(self._subjects[0])
             raise
-        if self._floor:
-            _log.warning("consumer.recreated", durable=self._durable, after=self._floor)
+        if floor:
+            _log.warning("consumer.recreated", durable=self._durable, after=floor)
+
+    async def _known_floor(self, found: api.StreamInfo) -> int:
+        if found.config.retention == api.RetentionPolicy.WORK_QUEUE:
+            return 0  # It has only what nobody has settled, and lets nobody begin elsewhere.
+        kept = await self._positions.read(self._stream, self._created)
+        self._floor = max(self._floor, kept)
+        # A server that crashed may have lost the last messages, and gives their numbers anew.
+        return min(self._floor, found.state.last_seq)
 
     def _configured(self, base: api.ConsumerConfig) -> api.ConsumerConfig:
         one = self._subjects[0] if len(self._subjects) == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import nats.errors
@@ -37,6 +37,8 @@ class Nats:
         settings: Servers, credentials and deadlines.
         service_name: Shown by the server as the connection's name; owner of its default stream.
         streams: Streams this service declares; created or updated at start.
+        subjects: Subjects it publishes or handles. That one has no stream is an error at start,
+            unless the settings say otherwise.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Nats:
         *,
         service_name: str,
         streams: Sequence[StreamSpec] = (),
+        subjects: Iterable[str] = (),
     ) -> None:
         self.service_name = service_name
         self.topology = StreamTopology(service_name, streams)
         self._settings = settings
+        self._subjects = tuple(dict.fromkeys(subjects)) if settings.check_streams else ()
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
         self._connected = asyncio.Event()
@@ -91,7 +95,8 @@ class Nats:
         """Connect within ``connect_timeout_s`` and prepare the declared streams.
 
         Raises:
-            MessageBusError: No server answered, one refused us, or a stream could not be prepared.
+            MessageBusError: No server answered, one refused us, a stream could not be prepared, or
+                a subject has none.
         """
         self._stopping = False
         await self._dial()
@@ -99,6 +104,7 @@ class Nats:
         try:
             for spec in self.topology.declared:
                 await ensure_stream(self.jetstream, spec)
+            await self.topology.require(self.jetstream, self._subjects)
         except MessageBusError:
             await self.stop()
             raise

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import nats.errors
 
 from glam_sdk.errors import MessageBusError
-from glam_sdk.messaging.attempts import key_of
 from glam_sdk.messaging.binding import Binding
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.delivery import ConsumerPolicy
+from glam_sdk.messaging.intake import Intake
 from glam_sdk.messaging.pipeline import Pipeline
-from glam_sdk.messaging.pull import JetStreamMessage, PullSource
+from glam_sdk.messaging.pull import PullSource
 from glam_sdk.telemetry.logs import get_logger
 
 _FIRST_WAIT_S: Final = 0.1
 _MAX_WAIT_S: Final = 10.0
+_LEAVE_TIMEOUT_S: Final = 5.0
 _log = get_logger(__name__)
 
 
@@ -56,13 +56,19 @@ class Consumer:
         self._subjects = tuple(subjects)
         self._pipeline = pipeline
         self._policy = policy
-        self._running: dict[asyncio.Task[None], JetStreamMessage] = {}
-        self._at_work: dict[tuple[int, datetime], JetStreamMessage] = {}
+        self._intake = Intake(pipeline, policy)
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: asyncio.Task[None] | None = None
         self._wait_s = _FIRST_WAIT_S
+
+    @property
+    def slowed(self) -> int:
+        """How many handlers are slowed down because nearly every message fails."""
+        return self._intake.slowed
 
     def start(self) -> None:
         """Begin to pull."""
+        self._intake = Intake(self._pipeline, self._policy)
         self._tasks = [
             asyncio.create_task(self._run(), name=f"glam-consumer-{self.durable}"),
             asyncio.create_task(self._keep_alive(), name=f"glam-heartbeat-{self.durable}"),
@@ -76,13 +82,13 @@ class Consumer:
         pulling, beating, watching = self._tasks
         self._tasks = []
         await end(pulling)
-        running = set(self._running)
-        if running:
-            _, late = await asyncio.wait(running, timeout=self._policy.stop_timeout.total_seconds())
-            await end(*late)
-            if late:
-                _log.warning("consumer.handlers_cancelled", durable=self.durable, count=len(late))
+        if self._leaving is not None:
+            await asyncio.wait({self._leaving}, timeout=_LEAVE_TIMEOUT_S)
+        late = await self._intake.stop()
+        if late:
+            _log.warning("consumer.handlers_cancelled", durable=self.durable, count=late)
         await end(beating, watching)
+        await self._binding.leave()
         self.waiting_for = "stopped"
 
     async def _run(self) -> None:
@@ -104,50 +110,32 @@ class Consumer:
             stream=stream,
             durable=self.durable,
             idle_heartbeat=self._policy.idle_heartbeat,
+            deliver=self._intake.take,
         )
         await source.open()
         forget = self._nats.on_reconnect(lambda: source.interrupt("the connection was renewed"))
+        self._intake.open()
         try:
-            await self._pull(source)
+            while True:
+                count = await self._intake.wanted()
+                self._note_pulling()
+                await source.request(count)
+                self._wait_s = _FIRST_WAIT_S
         finally:
             forget()
-            await self._hand_back(source)
+            self._intake.close()
+            # To stop, the pull is cancelled as often as it takes; that must not cut this short.
+            self._leaving = asyncio.create_task(self._leave(source))
+            await asyncio.shield(self._leaving)
 
-    async def _pull(self, source: PullSource) -> None:
-        while True:
-            await self._slot()
-            left = min(self._policy.batch, self._policy.concurrency - len(self._running))
-            await source.request(left)
-            self._note_pulling()
-            while left > 0 and (message := await source.next()) is not None:
-                self._begin(message)
-                left -= 1
-                # More can come than was asked for: the rest of an interrupted request.
-                await self._slot()
-            self._wait_s = _FIRST_WAIT_S
-
-    async def _slot(self) -> None:
-        while len(self._running) >= self._policy.concurrency:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-
-    def _begin(self, message: JetStreamMessage) -> None:
-        at_work = self._at_work.get(key_of(message))
-        if at_work is not None:
-            # It came again while its handler runs, as after a blocked event loop: settle it by
-            # what the server knows now, and don't run it a second time.
-            at_work.raw = message.raw
-            return
-        task = asyncio.create_task(self._pipeline.process(message))
-        self._running[task] = self._at_work[key_of(message)] = message
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._at_work.pop(key_of(self._running.pop(task)), None)
+    async def _leave(self, source: PullSource) -> None:
+        await source.close()
+        await self._intake.hand_back()
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self._policy.ack_wait.total_seconds() / 3)
-            for message in list(self._running.values()):
+            for message in self._intake.held():
                 try:
                     await message.in_progress()
                 except (nats.errors.Error, OSError):
@@ -163,11 +151,7 @@ class Consumer:
                 backlog = await self._binding.look()
             except MessageBusError:
                 continue  # The pull notices what is wrong, and says it.
-            self._pipeline.note_backlog(backlog, running=len(self._running))
-
-    async def _hand_back(self, source: PullSource) -> None:
-        left = await source.close()
-        await asyncio.gather(*(self._pipeline.hand_back(message) for message in left))
+            self._pipeline.note_backlog(backlog, running=self._intake.running)
 
     def _note_pulling(self) -> None:
         if self.waiting_for is not None:

@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from glam_sdk.events import Envelope, Event
+from glam_sdk.messaging.pace import Pacing
 from glam_sdk.messaging.retry import Backoff
+
+if TYPE_CHECKING:
+    from glam_sdk.config import NatsSettings
 
 
 class AlreadyHandled(Exception):  # noqa: N818 - an outcome the scope states, not a failure
@@ -97,8 +101,22 @@ class ConsumerPolicy:
     """How often the server says that it is still there while it has nothing for us."""
     child_max_age: timedelta = timedelta(hours=1)
     """Up to which age an event's handling is part of its sender's trace; older ones are linked."""
+    pacing: Pacing = field(default_factory=Pacing)
+    """When a handler that fails for nearly every message is slowed down, and how far."""
+    bookkeeping_replicas: int | None = None
+    """Copies of what is kept about attempts and positions: 3 by default, and never more than the
+    servers can keep."""
     stop_timeout: timedelta = timedelta(seconds=10)
     """How long running handlers may take to finish at stop."""
+
+    @classmethod
+    def of(cls, settings: NatsSettings) -> ConsumerPolicy:
+        """Return the policy with what an operator has set."""
+        longest = timedelta(seconds=settings.longest_pause_s)
+        return cls(
+            pacing=Pacing(after=settings.slow_down_after, longest_pause=longest),
+            bookkeeping_replicas=settings.bookkeeping_replicas,
+        )
 
     def __post_init__(self) -> None:
         """Refuse values no consumer can work with."""

@@ -114,25 +114,31 @@ class BoundHandler:
     spec: HandlerSpec
     parameters: tuple[tuple[str, object, bool], ...]
     """Name, annotation, and whether a value is required."""
+    known: tuple[tuple[str, int], ...] = ()
+    """Parameters for the event, the delivery and the envelope: name, and which of the three."""
+
+    only: str = ""
+    """The parameter for the event, where there is no other."""
+
+    async def alone(self, event: Event) -> None:
+        """Call a function that takes the event only."""
+        _heed(await self.spec.function(**{self.only: event}))
 
     async def __call__(
         self, event: Event, delivery: Delivery, provided: Mapping[type, object]
     ) -> None:
         """Call the function with the event, the delivery and what the scope provides."""
-        values: dict[object, object] = dict(provided.items())
-        values |= {self.spec.event: event, Delivery: delivery, Envelope: delivery.envelope}
-        arguments = {}
+        given = (event, delivery, delivery.envelope)
+        arguments: dict[str, object] = {name: given[which] for name, which in self.known}
         for name, annotation, required in self.parameters:
-            if annotation in values:
-                arguments[name] = values[annotation]
+            if annotation in provided:
+                arguments[name] = provided[annotation]  # type: ignore[index]  # it is in there
             elif required:
                 raise TypeError(
                     f"Handler {_name(self.spec.function)} asks for {name}: {annotation!r}, which "
                     "the subscriber's scope does not provide."
                 )
-        asked = await self.spec.function(**arguments)
-        if isinstance(asked, Retry | Permanent):
-            raise asked  # Returned or raised, it means the same.
+        _heed(await self.spec.function(**arguments))
 
 
 class HandlerTable:
@@ -166,8 +172,9 @@ def bind(spec: HandlerSpec) -> BoundHandler:
     Raises:
         TypeError: A parameter has no annotation, one that cannot be resolved, or is positional.
     """
-    names = {c.__name__: c for c in (spec.event, Delivery, Envelope)}
-    parameters = []
+    known = (spec.event, Delivery, Envelope)
+    names = {c.__name__: c for c in known}
+    parameters, of_ours = [], []
     for parameter in inspect.signature(spec.function).parameters.values():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
@@ -183,8 +190,17 @@ def bind(spec: HandlerSpec) -> BoundHandler:
             raise TypeError(
                 f"Handler {_name(spec.function)} cannot have positional-only parameters."
             )
-        parameters.append((parameter.name, annotation, required))
-    return BoundHandler(spec, tuple(parameters))
+        if annotation in known:
+            of_ours.append((parameter.name, known.index(annotation)))
+        else:
+            parameters.append((parameter.name, annotation, required))
+    is_only = not parameters and [which for _, which in of_ours] == [0]
+    return BoundHandler(spec, tuple(parameters), tuple(of_ours), of_ours[0][0] if is_only else "")
+
+
+def _heed(asked: object) -> None:
+    if asked is not None and isinstance(asked, Retry | Permanent):
+        raise asked  # Returned or raised, it means the same.
 
 
 def _resolve(function: Callable[..., object], annotation: object, names: dict[str, type]) -> object:

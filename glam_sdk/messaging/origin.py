@@ -6,18 +6,18 @@ Flow: step 11, before the CONSUMER span.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from glam_sdk.context import correlation_id, is_valid_id, with_correlation_id
+from glam_sdk.context import CORRELATION_ID_KEY, is_valid_id, with_correlation_id
 from glam_sdk.events import Envelope
 from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
+from glam_sdk.telemetry.w3c import PlainHeaders, received_by
 
 REPLAY_OF: Final = "x-replay-of"
 """Header of a replayed message: number of the dead letter it was."""
@@ -25,15 +25,18 @@ REPLAY_OF: Final = "x-replay-of"
 REPLAY_FOR: Final = "x-replay-for"
 """Header of a replayed message: the one consumer that is to handle it."""
 
+_plain = PlainHeaders()
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+
+class Origin(NamedTuple):
     """Tell where the work on a message belongs."""
 
     context: Context
     """The sender's context: its trace, if that is continued, and its baggage."""
     links: tuple[Link, ...] = ()
     """The sender's span, if its trace is not continued."""
+    replay_for: str | None = None
+    """The one consumer a replay is for."""
 
 
 def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) -> Origin:
@@ -43,13 +46,21 @@ def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) 
     message older than ``max_age``, begins a trace of its own with a link: nobody looks at a trace
     that ended days ago, and most stores have dropped it.
     """
-    context = _with_ids(extract(message.headers, Context()), envelope)
-    sender = trace.get_current_span(context).get_span_context()
+    headers = {name.lower(): value for name, value in message.headers.items()}
+    received = _plain.read(headers) if len(headers) == len(message.headers) else None
+    if received is None:
+        received = received_by(extract(message.headers, Context()))
+    context, sender, baggage = received
+    if envelope is not None and CORRELATION_ID_KEY not in baggage:
+        context = _with_id(context, envelope)
+    replay_for = headers.get(REPLAY_FOR)
+    if not sender.is_valid:
+        return Origin(context, (), replay_for)
     sent_at = message.stored_at if envelope is None else envelope.timestamp
-    is_fresh = datetime.now(UTC) - sent_at <= max_age
-    if not sender.is_valid or (is_fresh and header(message.headers, REPLAY_OF) is None):
-        return Origin(context)
-    return Origin(trace.set_span_in_context(trace.INVALID_SPAN, context), (Link(sender),))
+    if REPLAY_OF not in headers and datetime.now(UTC) - sent_at <= max_age:
+        return Origin(context, (), replay_for)
+    fresh = trace.set_span_in_context(trace.INVALID_SPAN, context)
+    return Origin(fresh, (Link(sender),), replay_for)
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
@@ -57,9 +68,9 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
-def _with_ids(context: Context, envelope: Envelope | None) -> Context:
+def _with_id(context: Context, envelope: Envelope) -> Context:
     """Add the correlation id of a sender that sent no baggage."""
-    known = envelope.correlation_id if envelope is not None else None
-    if known is not None and correlation_id(context) is None and is_valid_id(known):
+    known = envelope.correlation_id
+    if known is not None and is_valid_id(known):
         return with_correlation_id(known, context)
     return context

@@ -54,21 +54,18 @@ class Pace:
     ) -> None:
         self.pause = timedelta(0)
         """Time between attempts; none while all is well."""
+        self.is_slowed = False
+        """Whether messages are tried one by one, with a pause between them."""
         self._pacing = pacing
         self._changed = changed
         self._clock = clock
         self._failures = 0
         self._since = 0.0
 
-    @property
-    def is_slowed(self) -> bool:
-        """Whether messages are tried one by one, with a pause between them."""
-        return self.pause > timedelta(0)
-
     def succeeded(self) -> None:
         """Note an attempt that went well; a slowed handler is let go at once."""
         if self.is_slowed:
-            self.pause, self._failures = timedelta(0), 0
+            self.pause, self.is_slowed, self._failures = timedelta(0), False, 0
             self._changed(self)
         elif self._failures:
             self._failures = max(0, self._failures - _WORTH_OF_A_SUCCESS)
@@ -85,5 +82,5 @@ class Pace:
             self._slow_down(self._pacing.first_pause)
 
     def _slow_down(self, pause: timedelta) -> None:
-        self.pause, self._since = pause, self._clock()
+        self.pause, self.is_slowed, self._since = pause, True, self._clock()
         self._changed(self)

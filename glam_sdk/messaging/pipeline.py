@@ -6,31 +6,32 @@ Flow: steps 11 to 14: extract, CONSUMER span, scope (inbox), handler, settle.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import context as otel
 
 from glam_sdk.events import Envelope, Event, MalformedEventError, decode
-from glam_sdk.messaging.attempts import GivenUp, Histories, History, LocalHistories
+from glam_sdk.messaging.attempts import NOTHING, GivenUp, Histories, History, LocalHistories
 from glam_sdk.messaging.binding import Backlog
-from glam_sdk.messaging.delivery import (
-    AlreadyHandled,
-    Delivery,
-    Incoming,
-)
-from glam_sdk.messaging.handlers import BoundHandler, HandlerTable
-from glam_sdk.messaging.origin import REPLAY_FOR, Origin, header, origin_of
+from glam_sdk.messaging.deadlines import Deadlines
+from glam_sdk.messaging.delivery import AlreadyHandled, Delivery, Incoming, no_scope
+from glam_sdk.messaging.handlers import BoundHandler
+from glam_sdk.messaging.lanes import Lane, Lanes
+from glam_sdk.messaging.origin import origin_of
+from glam_sdk.messaging.pace import Pace
 from glam_sdk.messaging.retry import (
     AttemptsUsedError,
-    Backoff,
     GiveUp,
     HandlerCancelledError,
     UnhandledSubjectError,
     WorkersCrashedError,
+    may_go_away,
     verdict,
 )
 from glam_sdk.messaging.settlement import Settlement
@@ -38,7 +39,7 @@ from glam_sdk.messaging.solitude import NoRoomError
 from glam_sdk.messaging.surroundings import Surroundings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.tracing import Span, error_type
+from glam_sdk.telemetry.tracing import Link, Span, error_type
 
 _HANDLED: Final = "handled"
 _DUPLICATE: Final = "duplicate"
@@ -47,6 +48,35 @@ _RETRY: Final = "retry"
 _DEAD_LETTER: Final = "dead_letter"
 _LATER: Final = timedelta(seconds=5)
 _log = get_logger(__name__)
+_levels = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """Hold what is known about one message while it is being handled."""
+
+    message: Incoming
+    decoded: Envelope | MalformedEventError
+    envelope: Envelope | None
+    lane: Lane
+    links: tuple[Link, ...]
+    replay_for: str | None
+    history: History = NOTHING
+    number: int = 1
+    started: float = 0.0
+
+    def fields(self, durable: str) -> dict[str, Any]:
+        """Return what each log line about it has."""
+        fields = {
+            "subject": self.message.subject,
+            "durable": durable,
+            "stream": self.message.stream,
+            "sequence": self.message.sequence,
+            "attempt": self.number,
+        }
+        if self.envelope is not None:
+            fields["event_id"] = self.envelope.event_id
+        return fields
 
 
 class Pipeline:
@@ -72,129 +102,133 @@ class Pipeline:
         histories: Histories | None = None,
     ) -> None:
         self._durable = durable
-        self._handlers = HandlerTable(handlers)
+        self._lanes = Lanes(durable, handlers, surroundings)
         self._with = surroundings
         self._histories = histories or LocalHistories()
-        self._settlement = Settlement(durable, self._handlers, surroundings, self._histories)
+        self._settlement = Settlement(durable, self._lanes, surroundings, self._histories)
+
+    @property
+    def paces(self) -> list[Pace]:
+        """How fast each handler may be called."""
+        return self._lanes.paces
+
+    @property
+    def slowed(self) -> int:
+        """How many handlers are slowed down because nearly every message fails."""
+        return self._lanes.slowed
+
+    def pace_of(self, message: Incoming) -> Pace:
+        """Return how fast the handler of a message may be called."""
+        return self._lanes.get(message.subject).pace
 
     async def process(self, message: Incoming) -> None:
         """Handle and settle one message; raises nothing but a cancellation.
 
-        Run it in a task of its own: contexts are attached here and detached at the end, and a task
-        keeps what a handler does to context variables from the next message.
+        What a handler does to context variables stays with the task that runs this.
         """
-        if await self._settlement.repeat(message):
+        if self._settlement.knows(message):
+            await self._settlement.repeat(message)
             return
         decoded = _decoded(message)
         envelope = decoded if isinstance(decoded, Envelope) else None
         origin = origin_of(message, envelope, self._with.policy.child_max_age)
+        lane = self._lanes.get(message.subject)
+        work = _Attempt(message, decoded, envelope, lane, origin.links, origin.replay_for)
         token = otel.attach(origin.context)
-        history = History()
         try:
-            history = await self._histories.read(message)
-            await self._run(message, decoded, history, origin)
+            work.history = self._histories.recall(message)
+            if message.deliveries > 1:
+                work.history = await self._histories.read(message)
+            work.number = work.history.attempt(message.deliveries)
+            await self._run(work)
         except asyncio.CancelledError:
-            await self._settlement.hand_back(message, history)
+            await self._settlement.hand_back(message, work.history)
             raise
         finally:
             otel.detach(token)
 
-    async def hand_back(self, message: Incoming) -> None:
+    async def hand_back(self, message: Incoming, delay: timedelta | None = None) -> None:
         """Give back a message that was not begun; this costs it no attempt."""
-        await self._settlement.hand_back(message, await self._histories.read(message))
+        history = await self._histories.read(message)
+        await self._settlement.hand_back(message, history, delay)
+
+    def close(self) -> None:
+        """End what runs beside the messages; call it when none is being handled."""
+        self._lanes.close()
 
     def note_backlog(self, backlog: Backlog, *, running: int) -> None:
         """Record how much is waiting for this consumer and how much is under way here."""
         self._with.telemetry.backlog(self._durable, backlog, running)
 
-    async def _run(
-        self,
-        message: Incoming,
-        decoded: Envelope | MalformedEventError,
-        history: History,
-        origin: Origin,
-    ) -> None:
-        attempt = history.attempt(message.deliveries)
+    async def _run(self, work: _Attempt) -> None:
+        lane, message = work.lane, work.message
         try:
-            await self._attempt(message, decoded, attempt, history, origin)
+            outcome = await self._attempt(work)
         except NoRoomError:
-            await self._settlement.hand_back(message, history, _LATER)
+            await self._settlement.hand_back(message, work.history, _LATER)
         except Exception as exc:  # noqa: BLE001 - whatever a handler raises is settled here
-            handler = self._handlers.get(message.subject)
-            found = verdict(exc, attempt, self._backoff(handler))
+            if may_go_away(exc):
+                lane.pace.failed()
+            found = verdict(exc, work.number, lane.backoff)
             if isinstance(found, GiveUp):
-                given_up = history.given_up or GivenUp(found.reason, error_type(exc), str(exc))
-                await self._settlement.give_up(message, history, given_up, attempt)
+                given_up = work.history.given_up or GivenUp(found.reason, error_type(exc), str(exc))
+                await self._settlement.give_up(message, work.history, given_up, work.number)
             else:
-                await self._settlement.retry(message, history, found.delay)
+                await self._settlement.retry(message, work.history, found.delay)
         else:
+            if outcome is _HANDLED:
+                lane.pace.succeeded()
             await self._settlement.finish(message)
 
-    async def _attempt(
-        self,
-        message: Incoming,
-        decoded: Envelope | MalformedEventError,
-        attempt: int,
-        history: History,
-        origin: Origin,
-    ) -> None:
-        started = perf_counter()
-        fields = self._fields(message, decoded, attempt)
-        with self._with.telemetry.processing(
-            message,
-            template=self._handlers.template(message.subject),
-            durable=self._durable,
-            attempt=attempt,
-            envelope=decoded if isinstance(decoded, Envelope) else None,
-            links=origin.links,
+    async def _attempt(self, work: _Attempt) -> str:
+        work.started = perf_counter()
+        with work.lane.observed.processing(
+            work.message, work.envelope, attempt=work.number, links=work.links
         ) as span:
             try:
-                outcome = await self._call(message, decoded, attempt, history)
+                outcome = await self._call(work)
             except Exception as exc:
-                self._note_failure(span, message, fields, exc)
+                self._note_failure(span, work, exc)
                 raise
-            _note_success(span, outcome, started, fields)
+            self._note_success(span, work, outcome)
+        return outcome
 
-    async def _call(
-        self,
-        message: Incoming,
-        envelope: Envelope | MalformedEventError,
-        attempt: int,
-        history: History,
-    ) -> str:
-        if isinstance(envelope, MalformedEventError):
-            raise envelope
-        handler = self._handlers.get(message.subject)
+    async def _call(self, work: _Attempt) -> str:
+        message, handler = work.message, work.lane.handler
+        if work.envelope is None:
+            assert isinstance(work.decoded, MalformedEventError)  # noqa: S101 - for the type checker
+            raise work.decoded
         if handler is None:
             raise UnhandledSubjectError(
                 f"{self._durable} has no handler for {message.subject}; other events come to it "
                 "through the filter of its consumer."
             )
-        if header(message.headers, REPLAY_FOR) not in (None, self._durable):
+        if work.replay_for is not None and work.replay_for != self._durable:
             return _NOT_FOR_US
-        event = handler.spec.event.from_envelope(envelope)
-        delivery = Delivery(
-            envelope=envelope,
-            headers=message.headers,
-            stream=message.stream,
-            durable=self._durable,
-            sequence=message.sequence,
-            attempt=attempt,
-        )
-        async with self._room(message, handler, attempt, history):
-            return await self._invoke(handler, event, delivery)
+        event = handler.spec.event.from_envelope(work.envelope)
+        solitude = self._with.solitude
+        if message.deliveries > 1 or work.history is not NOTHING or not solitude.is_free:
+            async with self._room(work):
+                return await self._invoke(work, handler, event)
+        solitude.enter()  # As most do; the general way costs more.
+        try:
+            return await self._invoke(work, handler, event)
+        finally:
+            await solitude.leave()
 
-    def _room(
-        self, message: Incoming, handler: BoundHandler, attempt: int, history: History
-    ) -> AbstractAsyncContextManager[None]:
+    def _room(self, work: _Attempt) -> AbstractAsyncContextManager[None]:
         """Refuse what has no attempt left, and isolate what may kill this worker."""
-        last = self._backoff(handler).attempts
-        if history.given_up or attempt > last:
-            if history.given_up or not history.lost(message.deliveries):
+        last, history, deliveries = (
+            work.lane.backoff.attempts,
+            work.history,
+            work.message.deliveries,
+        )
+        if history.given_up or work.number > last:
+            if history.given_up or not history.lost(deliveries):
                 raise AttemptsUsedError("No attempt is left; the last one failed before.")
             raise WorkersCrashedError(f"Of {last} attempts the last ended with its worker.")
-        if attempt == last and history.lost(message.deliveries):
-            return self._alone(message, history)
+        if work.number == last and history.lost(deliveries):
+            return self._alone(work.message, history)
         return self._with.solitude.company()
 
     @asynccontextmanager
@@ -205,35 +239,46 @@ class Pipeline:
             await self._histories.write(message, history)
             yield
 
-    async def _invoke(self, handler: BoundHandler, event: Event, delivery: Delivery) -> str:
-        limit_s = (handler.spec.timeout or self._with.policy.timeout).total_seconds()
+    async def _invoke(self, work: _Attempt, handler: BoundHandler, event: Event) -> str:
+        deadlines, scope = work.lane.deadlines, self._with.scope
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is a coroutine
+        deadline = deadlines.begin(task)
         try:
-            async with asyncio.timeout(limit_s) as deadline:
-                async with self._with.scope(handler.spec, delivery) as provided:
+            if scope is no_scope and handler.only:
+                await handler.alone(event)
+            else:
+                delivery = self._delivery(work)
+                async with scope(handler.spec, delivery) as provided:
                     await handler(event, delivery, provided)
         except AlreadyHandled:
             return _DUPLICATE
-        except TimeoutError as exc:
-            if not deadline.expired():
-                raise
-            raise TimeoutError(f"The handler took longer than {limit_s:g} s.") from exc
         except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if deadline.has_passed and task.cancelling() == 1:
+                raise TimeoutError(
+                    f"The handler took longer than {deadlines.limit_s:g} s."
+                ) from exc
+            if task.cancelling():
                 raise
             raise HandlerCancelledError("Something inside the handler was cancelled.") from exc
+        finally:
+            deadlines.end(deadline)
         return _HANDLED
 
-    def _backoff(self, handler: BoundHandler | None) -> Backoff:
-        chosen = handler.spec.retry if handler is not None else None
-        return chosen or self._with.policy.retry
-
-    def _note_failure(
-        self, span: Span, message: Incoming, fields: Mapping[str, str | int], exc: Exception
-    ) -> None:
-        found = verdict(
-            exc, int(fields["attempt"]), self._backoff(self._handlers.get(message.subject))
+    def _delivery(self, work: _Attempt) -> Delivery:
+        message = work.message
+        assert work.envelope is not None  # noqa: S101 - else it was refused
+        return Delivery(
+            work.envelope,
+            message.headers,
+            message.stream,
+            self._durable,
+            message.sequence,
+            work.number,
         )
+
+    def _note_failure(self, span: Span, work: _Attempt, exc: Exception) -> None:
+        found = verdict(exc, work.number, work.lane.backoff)
         what: dict[str, str | float]
         if isinstance(found, GiveUp):
             outcome, level, what = _DEAD_LETTER, _log.error, {"reason": found.reason}
@@ -243,35 +288,21 @@ class Pipeline:
         span.set_attribute(conv.GLAM_OUTCOME, outcome)
         level(
             "message.failed",
-            **fields,
+            **work.fields(self._durable),
             **what,
             outcome=outcome,
             error_type=error_type(exc),
             exc_info=exc,
         )
 
-    def _fields(
-        self, message: Incoming, decoded: Envelope | MalformedEventError, attempt: int
-    ) -> dict[str, str | int]:
-        fields: dict[str, str | int] = {
-            "subject": message.subject,
-            "durable": self._durable,
-            "stream": message.stream,
-            "sequence": message.sequence,
-            "attempt": attempt,
-        }
-        if isinstance(decoded, Envelope):
-            fields["event_id"] = decoded.event_id
-        return fields
-
-
-def _note_success(
-    span: Span, outcome: str, started: float, fields: Mapping[str, str | int]
-) -> None:
-    if outcome != _HANDLED:
-        span.set_attribute(conv.GLAM_OUTCOME, outcome)
-    duration_ms = round((perf_counter() - started) * 1000, 3)
-    _log.info("message.handled", outcome=outcome, duration_ms=duration_ms, **fields)
+    def _note_success(self, span: Span, work: _Attempt, outcome: str) -> None:
+        if outcome is not _HANDLED:
+            span.set_attribute(conv.GLAM_OUTCOME, outcome)
+        if not _levels.isEnabledFor(logging.INFO):
+            return  # What a line would say costs more than the question.
+        duration_ms = round((perf_counter() - work.started) * 1000, 3)
+        fields = work.fields(self._durable)
+        _log.info("message.handled", outcome=outcome, duration_ms=duration_ms, **fields)
 
 
 def _decoded(message: Incoming) -> Envelope | MalformedEventError:

@@ -1,11 +1,14 @@
-"""Ask a durable consumer for messages, one pull request at a time, over the client's public API."""
+"""Ask a durable consumer for messages, one pull request at a time, over the client's public API.
+
+Flow: before the crew and the pipeline.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import nats.errors
@@ -19,6 +22,8 @@ from glam_sdk.messaging.errors import translated
 
 _EXPIRES: Final = timedelta(seconds=30)
 _CLOSE_TIMEOUT_S: Final = 2.0
+_ACK: Final = "$JS.ACK."
+_SHORT: Final = 9
 _HEARTBEAT: Final = "100"
 # The pull request is over, and nothing is wrong: no messages, or it expired.
 _ENDED: Final = frozenset({"404", "408"})
@@ -29,7 +34,7 @@ class JetStreamMessage:
     """Show a JetStream message as the pipeline wants it."""
 
     client: Client
-    raw: Msg
+    reply: str
     """Replaced when the server delivers the same message again while it is being handled."""
     subject: str
     body: bytes
@@ -41,19 +46,20 @@ class JetStreamMessage:
 
     async def ack(self) -> None:
         """Settle it: handled."""
-        await self.raw.ack()
+        await self.client.publish(self.reply)
 
     async def nak(self, delay: timedelta | None = None) -> None:
         """Hand it back, to be delivered again at once or after a delay."""
-        await self.raw.nak(delay.total_seconds() if delay else None)
+        wait = b' {"delay": %d}' % nanoseconds(delay) if delay else b""
+        await self.client.publish(self.reply, b"-NAK" + wait)
 
     async def term(self, reason: str) -> None:
         """Settle it: never to be delivered again; the server's advisory has the reason."""
-        await self.client.publish(self.raw.reply, f"+TERM {reason}".encode())
+        await self.client.publish(self.reply, f"+TERM {reason}".encode())
 
     async def in_progress(self) -> None:
         """Tell that it is still being worked on."""
-        await self.raw.in_progress()
+        await self.client.publish(self.reply, b"+WPI")
 
 
 class PullSource:
@@ -64,100 +70,120 @@ class PullSource:
         stream: Name of the stream.
         durable: Name of the consumer.
         idle_heartbeat: How often the server answers while it has no message.
+        deliver: Called with each message, in the order they come.
     """
 
     def __init__(
-        self, client: Client, *, stream: str, durable: str, idle_heartbeat: timedelta
+        self,
+        client: Client,
+        *,
+        stream: str,
+        durable: str,
+        idle_heartbeat: timedelta,
+        deliver: Callable[[JetStreamMessage], None],
     ) -> None:
         self._client = client
         self._stream = stream
         self._subject = f"{api.DEFAULT_PREFIX}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._heartbeat = idle_heartbeat
+        self._patience_s = idle_heartbeat.total_seconds() * 2.5
+        self._deliver = deliver
         self._inbox = client.new_inbox()
-        self._received: asyncio.Queue[JetStreamMessage | str] = asyncio.Queue()
+        self._left = 0
+        self._problem: str | None = None
+        self._heard_at = 0.0
+        self._waiter: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
         """Subscribe to the inbox the messages come to."""
+        self._loop = asyncio.get_running_loop()
         with translated("subscribe to", stream=self._stream):
             self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
 
     async def request(self, count: int) -> None:
-        """Ask for up to ``count`` messages; they come one by one from :meth:`next`."""
-        expires = max(_EXPIRES, self._heartbeat * 3)
-        body = {
-            "batch": count,
-            "expires": _nanoseconds(expires),
-            "idle_heartbeat": _nanoseconds(self._heartbeat),
-        }
-        with translated("pull from", stream=self._stream):
-            await self._client.publish(self._subject, orjson.dumps(body), reply=self._inbox)
-
-    async def next(self) -> JetStreamMessage | None:
-        """Return the next message, or None when the request is over without one.
+        """Ask for up to ``count`` messages, and return when they came or no more will.
 
         Raises:
             MessageBusError: The consumer is gone, the server silent, or the connection new.
         """
-        while True:
-            item = await self._take()
-            if not isinstance(item, str):
-                return item
-            status, _, description = item.partition(" ")
-            if status == _HEARTBEAT:
-                continue
-            if status in _ENDED:
-                return None
-            raise self._broken(description or f"status {status}")
+        expires = max(_EXPIRES, self._heartbeat * 3)
+        body = {
+            "batch": count,
+            "expires": nanoseconds(expires),
+            "idle_heartbeat": nanoseconds(self._heartbeat),
+        }
+        self._left, self._heard_at = count, self._loop.time()
+        with translated("pull from", stream=self._stream):
+            await self._client.publish(self._subject, orjson.dumps(body), reply=self._inbox)
+        while self._left > 0 and self._problem is None:
+            await self._wait()
+        if self._problem is not None:
+            raise self._broken(self._problem)
 
-    async def _take(self) -> JetStreamMessage | str:
-        if not self._received.empty():
-            return self._received.get_nowait()  # A deadline costs more than the queue.
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
         try:
-            async with asyncio.timeout(self._heartbeat.total_seconds() * 2.5):
-                return await self._received.get()
+            async with asyncio.timeout_at(self._heard_at + self._patience_s):
+                await self._waiter
         except TimeoutError:
-            raise self._broken("the server has been silent") from None  # says it all
+            if self._loop.time() - self._heard_at >= self._patience_s:
+                raise self._broken("the server has been silent") from None  # says it all
+        finally:
+            self._waiter = None
 
     def interrupt(self, reason: str) -> None:
-        """Make :meth:`next` fail after what has come already; a reconnect lost the request."""
-        self._received.put_nowait(f"0 {reason}")
+        """Make :meth:`request` fail; a reconnect lost it."""
+        self._problem = reason
+        self._wake()
 
-    async def close(self) -> list[JetStreamMessage]:
-        """Unsubscribe and return what came and was not taken."""
+    async def close(self) -> None:
+        """Unsubscribe; what has come until then is delivered before this returns."""
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._subscription.drain()  # type: ignore[no-untyped-call]  # bare def there
         except (nats.errors.Error, TimeoutError, OSError):
             # Without a connection there is nothing to unsubscribe from; the server forgets us.
             pass
-        left = []
-        while not self._received.empty():
-            item = self._received.get_nowait()
-            if not isinstance(item, str):
-                left.append(item)
-        return left
 
     async def _on_message(self, message: Msg) -> None:
-        headers = message.headers or {}
-        status = headers.get(api.Header.STATUS.value)
-        if status is not None and not message.reply.startswith("$JS.ACK."):
-            description = headers.get(api.Header.DESCRIPTION.value, "")
-            self._received.put_nowait(f"{status} {description}")
+        self._heard_at = self._loop.time()
+        if not message.reply.startswith(_ACK):
+            self._note(message.headers or {})
             return
-        metadata = message.metadata
-        self._received.put_nowait(
+        # Before these: "$JS.ACK.", and in newer servers domain and account.
+        # Behind them in newer servers: one that is random.
+        tokens = message.reply.split(".")
+        at = 2 if len(tokens) == _SHORT else 4
+        self._left -= 1
+        self._deliver(
             JetStreamMessage(
-                client=self._client,
-                raw=message,
-                subject=message.subject,
-                body=message.data,
-                headers=headers,
-                stream=metadata.stream,
-                sequence=metadata.sequence.stream,
-                deliveries=metadata.num_delivered,
-                stored_at=metadata.timestamp,
+                self._client,
+                message.reply,
+                message.subject,
+                message.data,
+                message.headers or {},
+                tokens[at],
+                int(tokens[at + 3]),
+                int(tokens[at + 2]),
+                datetime.fromtimestamp(int(tokens[at + 5]) / 1_000_000_000, UTC),
             )
         )
+        if self._left <= 0:
+            self._wake()
+
+    def _note(self, headers: Mapping[str, str]) -> None:
+        status = headers.get(api.Header.STATUS.value)
+        if status == _HEARTBEAT:
+            return
+        if status in _ENDED:
+            self._left = 0
+        else:
+            self._problem = headers.get(api.Header.DESCRIPTION.value) or f"status {status}"
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _broken(self, reason: str) -> MessageBusError:
         return MessageBusError(
@@ -167,5 +193,6 @@ class PullSource:
         )
 
 
-def _nanoseconds(duration: timedelta) -> int:
+def nanoseconds(duration: timedelta) -> int:
+    """Return a duration as JetStream's API counts it."""
     return int(duration.total_seconds() * 1_000_000_000)

@@ -101,6 +101,13 @@ def verdict(exc: Exception, attempt: int, backoff: Backoff) -> Again | GiveUp:
     return Again(exc.after if isinstance(exc, Retry) else backoff.delay_after(attempt))
 
 
+def may_go_away(exc: Exception) -> bool:
+    """Tell whether an error says something about the handler's world rather than the message."""
+    return not isinstance(
+        exc, Retry | Permanent | ValidationError | MalformedEventError | AttemptsUsedError
+    )
+
+
 class UnhandledSubjectError(MalformedEventError):
     """A message reached a consumer that has no handler for its subject."""
 

@@ -109,6 +109,9 @@ class Sender:
         lanes: dict[int, list[int]] = {}
         for place in sorted(left):
             lanes.setdefault(messages[place].lane, []).append(place)
+        if len(lanes) == 1:
+            await self._send_lane(messages, next(iter(lanes.values())), report, timeout_s)
+            return report
         async with asyncio.TaskGroup() as sending:
             for lane in lanes.values():
                 sending.create_task(self._send_lane(messages, lane, report, timeout_s))

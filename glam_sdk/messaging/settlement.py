@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import nats.errors
 
 from glam_sdk.errors import MessageBusError
-from glam_sdk.messaging.attempts import GivenUp, Histories, History, key_of
+from glam_sdk.messaging.attempts import GivenUp, Histories, History, MessageKey, key_of
 from glam_sdk.messaging.dead_letters import DeadLetter
 from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.messaging.errors import describe
-from glam_sdk.messaging.handlers import HandlerTable
+from glam_sdk.messaging.lanes import Lanes
 from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Settlement:
 
     Args:
         durable: Name of the consumer.
-        handlers: What subjects are declared.
+        lanes: What subjects are declared.
         surroundings: Where dead letters and measurements go, and how long to wait.
         histories: Where failed attempts are noted.
     """
@@ -42,28 +42,32 @@ class Settlement:
     def __init__(
         self,
         durable: str,
-        handlers: HandlerTable,
+        lanes: Lanes,
         surroundings: Surroundings,
         histories: Histories,
     ) -> None:
         self._durable = durable
-        self._handlers = handlers
+        self._lanes = lanes
         self._with = surroundings
         self._histories = histories
-        self._done: OrderedDict[tuple[int, datetime], None] = OrderedDict()
+        self._done: OrderedDict[MessageKey, None] = OrderedDict()
 
-    async def repeat(self, message: Incoming) -> bool:
-        """Settle a message again that this process has settled before; tell whether it had."""
-        if key_of(message) not in self._done:
-            return False
-        self._with.telemetry.suppressed(self._handlers.template(message.subject), self._durable)
+    def knows(self, message: Incoming) -> bool:
+        """Tell whether this process has settled a message before."""
+        return key_of(message) in self._done
+
+    async def repeat(self, message: Incoming) -> None:
+        """Settle a message again that this process has settled before."""
+        self._with.telemetry.suppressed(self._lanes.template(message.subject), self._durable)
         await _send(message, message.ack())
-        return True
 
     async def finish(self, message: Incoming) -> None:
         """Acknowledge a message that was handled."""
         self._note_done(message)
-        await _send(message, message.ack())
+        try:
+            await message.ack()
+        except (nats.errors.Error, OSError) as exc:
+            _note_lost(message, exc)
         if message.deliveries > 1:
             await self._histories.forget(message)
 
@@ -99,7 +103,7 @@ class Settlement:
             await self._histories.write(message, history.after_failure(given_up))
             await _send(message, message.nak(delay))
             return
-        declared = self._handlers.template(message.subject)
+        declared = self._lanes.template(message.subject)
         self._with.telemetry.dead_lettered(declared, self._durable, given_up.reason)
         self._note_done(message)
         await _send(message, message.term(given_up.reason))
@@ -114,10 +118,14 @@ async def _send(message: Incoming, settlement: Awaitable[None]) -> None:
     try:
         await settlement
     except (nats.errors.Error, OSError) as exc:
-        # Not settled means delivered again after ack_wait.
-        _log.warning(
-            "message.settle_failed",
-            subject=message.subject,
-            sequence=message.sequence,
-            reason=describe(exc),
-        )
+        _note_lost(message, exc)
+
+
+def _note_lost(message: Incoming, exc: Exception) -> None:
+    # Not settled means delivered again after ack_wait.
+    _log.warning(
+        "message.settle_failed",
+        subject=message.subject,
+        sequence=message.sequence,
+        reason=describe(exc),
+    )

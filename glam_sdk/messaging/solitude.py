@@ -27,18 +27,32 @@ class Solitude:
         self._lone = 0
         self._changed = asyncio.Condition()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody runs alone or wants to, so that one may begin at once."""
+        return not self._lone
+
     @asynccontextmanager
     async def company(self) -> AsyncIterator[None]:
         """Run beside others, after whoever runs alone."""
         while self._lone:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._lone == 0)
-        self._running += 1
+        self.enter()
         try:
             yield
         finally:
-            self._running -= 1
-            await self._leave()
+            await self.leave()
+
+    def enter(self) -> None:
+        """Begin to run beside others; the caller leaves again in the end."""
+        self._running += 1
+
+    async def leave(self) -> None:
+        """Have run beside others."""
+        self._running -= 1
+        if self._lone:
+            await self._announce()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -63,10 +77,6 @@ class Solitude:
                 await self._changed.wait_for(lambda: self._running == 0)
         except TimeoutError as exc:
             raise NoRoomError("Other messages are still being handled.") from exc
-
-    async def _leave(self) -> None:
-        if self._lone:
-            await self._announce()
 
     async def _announce(self) -> None:
         async with self._changed:

@@ -90,7 +90,13 @@ class Subscriber:
         if waiting:
             detail = "; ".join(f"{durable}: {reason}" for durable, reason in waiting.items())
             return Check(healthy=False, detail=detail)
-        return Check(healthy=True, detail="pulling", data={"consumers": len(self._consumers)})
+        slowed = sum(consumer.slowed for consumer in self._consumers)
+        detail = "pulling" if not slowed else f"{slowed} slowed down: nearly every message fails"
+        return Check(
+            healthy=True,
+            detail=detail,
+            data={"consumers": len(self._consumers), "slowed_handlers": slowed},
+        )
 
     async def stop(self) -> None:
         """Stop pulling, wait for running handlers, and send their acknowledgements."""
@@ -105,7 +111,7 @@ class Subscriber:
             durable=durable,
             handlers=group,
             surroundings=self._with,
-            histories=SharedHistories(self._nats, durable),
+            histories=SharedHistories(self._nats, durable, self._with.policy.bookkeeping_replicas),
         )
         return Consumer(
             self._nats,

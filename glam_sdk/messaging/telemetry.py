@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
-from glam_sdk.events import Envelope
+from glam_sdk.messaging.process_telemetry import ProcessTelemetry
 from glam_sdk.messaging.send_telemetry import SendTelemetry
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
-from glam_sdk.telemetry.tracing import Link, Span, SpanKind, error_type, get_tracer, span
+from glam_sdk.telemetry.tracing import get_tracer
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.binding import Backlog
-    from glam_sdk.messaging.delivery import Incoming
 
 _SCOPE: Final = "glam_sdk.messaging"
 _SYSTEM: Final = "nats"
@@ -76,6 +72,11 @@ class MessagingTelemetry(SendTelemetry):
             unit="{message}",
             description="Messages being handled in this process.",
         )
+        self._pause = meter.create_gauge(
+            conv.GLAM_MESSAGING_HANDLER_PAUSE,
+            unit="s",
+            description="Time between attempts of a handler slowed down because all fail, or 0.",
+        )
         self._process = duration_histogram(
             meter,
             conv.MESSAGING_PROCESS_DURATION,
@@ -83,46 +84,9 @@ class MessagingTelemetry(SendTelemetry):
             buckets=conv.MESSAGING_DURATION_BUCKETS,
         )
 
-    @contextmanager
-    def processing(
-        self,
-        message: Incoming,
-        *,
-        template: str,
-        durable: str,
-        attempt: int,
-        envelope: Envelope | None,
-        links: tuple[Link, ...] = (),
-    ) -> Iterator[Span]:
-        """Run the processing of a message under its CONSUMER span, child of the current context."""
-        labels = _labels("process", "process", template)
-        labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
-        attributes = {
-            **labels,
-            **_message(envelope),
-            conv.MESSAGING_MESSAGE_BODY_SIZE: len(message.body),
-            conv.GLAM_DELIVERY_ATTEMPT: attempt,
-        }
-        if template != message.subject:
-            attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
-            attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = template
-        started = perf_counter()
-        try:
-            with span(
-                self._tracer,
-                f"process {template}",
-                kind=SpanKind.CONSUMER,
-                attributes=attributes,
-                links=links,
-            ) as current:
-                yield current
-        except BaseException as exc:
-            labels[conv.ERROR_TYPE] = error_type(exc)
-            raise
-        finally:
-            with guarded("messaging.processing"):
-                self._consumed.add(1, labels)
-                self._process.record(perf_counter() - started, labels)
+    def processing_of(self, template: str, durable: str) -> ProcessTelemetry:
+        """Return what observes one consumer's work on the messages of one declared subject."""
+        return ProcessTelemetry(self._tracer, (self._consumed, self._process), template, durable)
 
     def dead_lettered(self, subject: str, durable: str, reason: str) -> None:
         """Count a message that became a dead letter."""
@@ -141,6 +105,13 @@ class MessagingTelemetry(SendTelemetry):
             self._oldest.set(found.oldest_age_s, labels)
             self._in_flight.set(running, labels)
 
+    def paced(self, subject: str, durable: str, pause_s: float) -> None:
+        """Record the time between attempts of a handler that is slowed down, or none."""
+        with guarded("messaging.paced"):
+            labels = _labels("process", "process", subject)
+            labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
+            self._pause.set(pause_s, labels)
+
     def suppressed(self, subject: str, durable: str) -> None:
         """Count a delivery of what was handled before."""
         with guarded("messaging.suppressed"):
@@ -156,12 +127,3 @@ def _labels(operation: str, kind: str, subject: str) -> dict[str, AttributeValue
         conv.MESSAGING_OPERATION_TYPE: kind,
         conv.MESSAGING_DESTINATION_NAME: subject,
     }
-
-
-def _message(envelope: Envelope | None) -> Mapping[str, AttributeValue]:
-    if envelope is None:
-        return {}
-    attributes = {conv.MESSAGING_MESSAGE_ID: envelope.event_id}
-    if envelope.correlation_id:
-        attributes[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
-    return attributes

@@ -158,6 +158,34 @@ class StreamTopology:
         else:
             self._known.pop(subject, None)
 
+    async def require(self, js: JetStreamContext, subjects: Iterable[str]) -> None:
+        """Check that each subject has a stream, or one that this service will make.
+
+        Raises:
+            MessageBusError: Some have none, or the server could not be asked.
+        """
+        lost = [subject for subject in subjects if not await self._is_kept(js, subject)]
+        if not lost:
+            return
+        specs = ", ".join(f'StreamSpec("{name}")' for name in sorted({*map(_domain_stream, lost)}))
+        raise MessageBusError(
+            f"No stream keeps {', '.join(lost)}. Declare it: service.use_messaging(streams=[{specs}"
+            "]); or start the service it belongs to first; or set nats.check_streams to false "
+            "(environment: GLAM_NATS__CHECK_STREAMS) to have it made with default settings.",
+            operation="prepare stream",
+            retryable=False,
+        )
+
+    async def _is_kept(self, js: JetStreamContext, subject: str) -> bool:
+        if self._declared_for(subject) or any(spec.covers(subject) for spec in self._shared):
+            return True
+        with translated("find stream of", subject=subject):
+            try:
+                await js.find_stream_name_by_subject(subject)
+            except js_errors.NotFoundError:
+                return _domain_stream(subject) == self._own
+        return True
+
     async def _resolve(self, js: JetStreamContext, subject: str) -> str:
         spec = self._declared_for(subject)
         known = next((shared for shared in self._shared if shared.covers(subject)), None)
@@ -174,6 +202,13 @@ class StreamTopology:
 
     def _declared_for(self, subject: str) -> StreamSpec | None:
         return next((spec for spec in self.declared if spec.covers(subject)), None)
+
+
+def _domain_stream(subject: str) -> str:
+    try:
+        return get_stream_from_subject(subject)
+    except ValueError:  # such as a pattern that covers several domains
+        return "..."
 
 
 def _wanted(spec: StreamSpec) -> dict[str, Any]:

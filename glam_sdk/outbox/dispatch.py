@@ -6,13 +6,15 @@ gives them back at once, and what it sent last is sent again under the same mess
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.database import Database
@@ -25,6 +27,8 @@ from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link, record_error, span
 
+_MAX_LINKS: Final = 128  # OTEL_SPAN_LINK_COUNT_LIMIT: others would be dropped
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 _log = get_logger("glam_sdk.outbox")
 
 
@@ -59,12 +63,8 @@ class Dispatch:
     async def send_batch(self, resting: Collection[int]) -> Outcome:
         """Send the oldest messages of partitions that are free and do not rest."""
         if self._db.engine.dialect.name == "postgresql":
-            # Each statement has to see what the last holder of a lock has committed.
             async with self._db.unit_of_work(isolation="READ COMMITTED") as uow:
-                partitions = await store.take_partitions(uow.session, resting)
-                if not partitions:
-                    return Outcome()
-                batch = await store.read_taken(uow.session, self._pace.batch, partitions)
+                batch = await store.take(uow.session, self._pace.batch, resting)
                 return await self._relay(batch, uow.session)
         # SQLite has one writer at a time: read, let go, send, and only then write.
         async with self._db.unit_of_work(read_only=True) as uow:
@@ -137,9 +137,14 @@ class Dispatch:
 
 
 def _links(batch: Sequence[Message]) -> tuple[Link, ...]:
-    """Link to the spans in which the messages were created."""
-    origins = (
-        trace.get_current_span(extract(message.headers, Context())).get_span_context()
-        for message in batch
-    )
+    """Link to the spans in which the messages were created, as many as a span keeps."""
+    origins = (_origin(message.headers) for message in batch[:_MAX_LINKS])
     return tuple(Link(origin) for origin in origins if origin.is_valid)
+
+
+def _origin(headers: Mapping[str, str]) -> SpanContext:
+    found = _TRACEPARENT.match(headers.get("traceparent", ""))
+    if found is None:  # Of another propagator, or none.
+        return trace.get_current_span(extract(headers, Context())).get_span_context()
+    trace_id, span_id, flags = (int(part, 16) for part in found.groups())
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))

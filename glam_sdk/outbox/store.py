@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Delete, Update, and_, delete, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Delete,
+    Update,
+    and_,
+    any_,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.database import Database
@@ -19,7 +33,8 @@ from glam_sdk.outbox.partitions import PARTITIONS
 
 _TAKE: Final = text(
     # Of the partitions in which something waits: the oldest ones that are free, half of them at
-    # most, so that other relays find work too. The locks end with the transaction.
+    # most, so that other relays find work too. The locks end with the transaction. FOR UPDATE looks
+    # at a row as it is now: what the last holder of a lock has sent meanwhile is left out.
     f"""
     WITH heads AS MATERIALIZED (
         SELECT p, (SELECT id FROM glam_outbox WHERE partition = p AND sent_at IS NULL
@@ -27,12 +42,22 @@ _TAKE: Final = text(
         FROM generate_series(0, {PARTITIONS - 1}) AS p
     ), waiting AS MATERIALIZED (
         SELECT p, head FROM heads WHERE head IS NOT NULL AND p <> ALL(CAST(:resting AS integer[]))
+    ), taken AS MATERIALIZED (
+        SELECT p FROM (SELECT p FROM waiting ORDER BY head OFFSET 0) AS oldest
+        WHERE pg_try_advisory_xact_lock(hashtext(current_schema() || '.glam_outbox'), p)
+        LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
+    ), picked AS MATERIALIZED (
+        SELECT oldest.id FROM taken, LATERAL (
+            SELECT id FROM glam_outbox WHERE partition = p AND sent_at IS NULL
+                AND parked_at IS NULL ORDER BY id
+            LIMIT 2 * GREATEST(:limit / (SELECT count(*) FROM taken), 10)
+        ) AS oldest ORDER BY id LIMIT :limit
     )
-    SELECT p FROM (SELECT p FROM waiting ORDER BY head OFFSET 0) AS oldest
-    WHERE pg_try_advisory_xact_lock(hashtext(current_schema() || '.glam_outbox'), p)
-    LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
+    SELECT subject, body, headers, partition, id FROM glam_outbox
+    WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND sent_at IS NULL AND parked_at IS NULL
+    ORDER BY id FOR UPDATE SKIP LOCKED
     """  # noqa: S608 - a number of ours
-)
+).columns(OutboxRow.subject, OutboxRow.body, OutboxRow.headers, OutboxRow.partition, OutboxRow.id)
 _QUIET: Final = {UNTRACED: True}
 
 
@@ -59,29 +84,23 @@ class Standing:
         return (utcnow() - self.oldest).total_seconds() if self.oldest else 0.0
 
 
-async def take_partitions(session: AsyncSession, resting: Collection[int]) -> list[int]:
-    """Become the one relay that sends these partitions, until the transaction ends (PostgreSQL)."""
-    taken = await session.scalars(_TAKE, {"resting": [*resting]}, execution_options=_QUIET)
-    return [*taken]
+async def take(session: AsyncSession, limit: int, resting: Collection[int]) -> list[Message]:
+    """Become the one relay of some partitions until the transaction ends (PostgreSQL).
 
-
-async def read_taken(
-    session: AsyncSession, limit: int, partitions: Collection[int]
-) -> list[Message]:
-    """Return the oldest messages of partitions that are to be sent."""
-    return await _read(session, limit, OutboxRow.partition.in_(partitions))
+    Returns:
+        Their oldest messages.
+    """
+    values = {"resting": [*resting], "limit": limit}
+    return [Message(*row) for row in await session.execute(_TAKE, values, execution_options=_QUIET)]
 
 
 async def read(session: AsyncSession, limit: int, resting: Collection[int]) -> list[Message]:
     """Return the oldest messages that are to be sent, but for those of some partitions."""
-    return await _read(session, limit, OutboxRow.partition.not_in(resting))
-
-
-async def _read(session: AsyncSession, limit: int, which: ColumnElement[bool]) -> list[Message]:
     columns = (
         OutboxRow.subject, OutboxRow.body, OutboxRow.headers, OutboxRow.partition, OutboxRow.id
     )  # fmt: skip
-    statement = select(*columns).where(_waiting(), which).order_by(OutboxRow.id).limit(limit)
+    statement = select(*columns).where(_waiting(), OutboxRow.partition.not_in(resting))
+    statement = statement.order_by(OutboxRow.id).limit(limit)
     rows = await session.execute(statement, execution_options=_QUIET)
     return [Message(*row) for row in rows]
 
@@ -91,7 +110,11 @@ async def settle(session: AsyncSession, ids: Sequence[int], *, keep: bool) -> No
     statement: Delete | Update = delete(OutboxRow)
     if keep:
         statement = update(OutboxRow).values(sent_at=utcnow())
-    await session.execute(statement.where(OutboxRow.id.in_(ids)), execution_options=_UNSYNCED)
+    if session.get_bind().dialect.name == "postgresql":
+        which = OutboxRow.id == any_(literal(ids, ARRAY(BigInteger())))
+    else:
+        which = OutboxRow.id.in_(ids)
+    await session.execute(statement.where(which), execution_options=_UNSYNCED)
 
 
 async def park(session: AsyncSession, message_id: int, problem: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from glam_sdk.database import Database
-    from glam_sdk.events import StreamSpec
+    from glam_sdk.events import Event, StreamSpec
     from glam_sdk.messaging import Publisher
 
 
@@ -37,17 +37,22 @@ def build_messaging(
     database: Database | None,
     handlers: Sequence[Callable[..., Any]],
     streams: Sequence[StreamSpec],
+    publishes: Sequence[type[Event]] = (),
 ) -> Messaging:
     """Return publisher, relay and subscriber; outbox and inbox where there is a database."""
-    from glam_sdk.messaging import Nats, Publisher, Subscriber
+    from glam_sdk.messaging import ConsumerPolicy, Nats, Publisher, Subscriber
+    from glam_sdk.messaging.handlers import spec_of
 
     name = settings.service.name
-    nats = Nats(settings.nats, service_name=name, streams=streams)
+    subjects = [event.event_subject for event in publishes]
+    subjects += [spec_of(handler).subject for handler in handlers]
+    nats = Nats(settings.nats, service_name=name, streams=streams, subjects=subjects)
     publisher = Publisher(nats, name)
     components: list[Component] = [nats]
+    policy = ConsumerPolicy.of(settings.nats)
     if database is None:
         if handlers:
-            components.append(Subscriber(nats, handlers, service_name=name))
+            components.append(Subscriber(nats, handlers, service_name=name, policy=policy))
         return Messaging(publisher, tuple(components))
     from glam_sdk.outbox import OutboxWriter, Relay, inbox_scope, outbox_metadata
 
@@ -56,5 +61,7 @@ def build_messaging(
     components.append(Relay(database, publisher))
     if handlers:
         scope = inbox_scope(database)
-        components.append(Subscriber(nats, handlers, service_name=name, scope=scope))
+        components.append(
+            Subscriber(nats, handlers, service_name=name, scope=scope, policy=policy)
+        )
     return Messaging(publisher, tuple(components))

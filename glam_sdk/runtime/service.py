@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from glam_sdk.database import Database, UnitOfWork
-    from glam_sdk.events import StreamSpec
+    from glam_sdk.events import Event, StreamSpec
     from glam_sdk.messaging import Publisher
     from glam_sdk.telemetry.pipeline import Pipeline
 
@@ -89,6 +89,7 @@ class Service:
         *,
         handlers: Sequence[Callable[..., Any]] = (),
         streams: Sequence[StreamSpec] = (),
+        publishes: Sequence[type[Event]] = (),
     ) -> Publisher:
         """Add NATS JetStream and return the publisher.
 
@@ -97,14 +98,16 @@ class Service:
 
         Args:
             handlers: Functions marked with ``@handles``.
-            streams: Streams to create or update at start; those of the handlers' and outbox'
-                subjects are made with default settings when missing.
+            streams: Streams to create or update at start. The one named after the service is made
+                with default settings where it is not among them.
+            publishes: Events the service sends. Where no stream keeps one of them, or one that is
+                handled, the service does not start.
         """
         if self._publisher is None:
             from glam_sdk.runtime.assembly import build_messaging
 
             with explaining("service.use_messaging()"):
-                parts = build_messaging(self.settings, self._database, handlers, streams)
+                parts = build_messaging(self.settings, self._database, handlers, streams, publishes)
             for component in parts.components:
                 self.add(component)
             self._publisher = parts.publisher

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +16,8 @@ from sqlalchemy import select
 from glam_sdk.config import NatsSettings
 from glam_sdk.database import UnitOfWork
 from glam_sdk.messaging import ConsumerPolicy, Nats, Publisher, Subscriber, handles
-from glam_sdk.outbox import inbox_scope
-from tests.integration.messaging.worker import Effect, Job, database
+from glam_sdk.outbox import inbox_scope, outbox_metadata
+from tests.integration.messaging.worker import Effect, Job, Model, database
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,12 +29,19 @@ def log(tmp_path):
 
 
 @pytest.fixture
-async def db(tmp_path):
-    """The database the workers write to."""
-    made = database(tmp_path / "jobs.sqlite3")
+async def db(request, tmp_path):
+    """The database the workers write to: SQLite, or what a test is parametrised with."""
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgres").url
+    made = database(url)
     inbox_scope(made)  # Declares the inbox' table too.
     await made.start()
     yield made
+    if "sqlite" not in url:
+        async with made.engine.begin() as connection:
+            await connection.run_sync(Model.metadata.drop_all)
+            await connection.run_sync(outbox_metadata.drop_all)
     await made.stop()
 
 
@@ -43,7 +51,8 @@ async def spawn(server, tmp_path, log):
     started = []
 
     async def start(ack_wait_s=1.0):
-        arguments = [server.url, tmp_path / "jobs.sqlite3", log, ack_wait_s]
+        url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+        arguments = [server.url, url, log, ack_wait_s]
         with (tmp_path / "stderr.log").open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -142,6 +151,38 @@ async def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(nats, db,
     assert await effects(db) == dict.fromkeys(range(60), 1)
 
 
+async def test_a_killed_prefetcher_stalls_nobody(nats, db, spawn, log, until):
+    """What it had been sent comes again after ack_wait; all else the other handles at once."""
+    ack_wait_s = 5.0
+    first, _ = await asyncio.gather(spawn(ack_wait_s), spawn(ack_wait_s))
+    await until(lambda: lines(log).count("ready") == 2, timeout_s=30)
+
+    async def both_ask():
+        return (await nats.jetstream.consumer_info("JOBS", "worker")).num_waiting == 2
+
+    await until(both_ask)
+    first.send_signal(signal.SIGSTOP)  # What is sent to it now, it has and never begins.
+    await publish(nats, [Job(number=n) for n in range(40)])
+
+    async def the_other_has_done_its_part():
+        info = await nats.jetstream.consumer_info("JOBS", "worker")
+        return info.num_pending == 0 and 0 < info.num_ack_pending <= 8
+
+    await until(the_other_has_done_its_part)
+    first.kill()
+    killed_at = time.monotonic()
+    await publish(nats, [Job(number=n) for n in range(40, 70)])
+
+    async def new_ones_done():
+        return set(range(40, 70)) <= set(await effects(db))
+
+    await until(new_ones_done)
+    assert time.monotonic() - killed_at < ack_wait_s
+    assert len(await effects(db)) < 70
+    await until(settled(nats), timeout_s=20)
+    assert await effects(db) == dict.fromkeys(range(70), 1)
+
+
 @pytest.fixture
 async def at_work(nats, db):
     """Run a worker in this process."""
@@ -160,12 +201,13 @@ async def at_work(nats, db):
     await subscriber.stop()
 
 
+@pytest.mark.parametrize("db", ["sqlite", "postgresql"], indirect=True)
 async def test_a_server_killed_under_load_loses_and_doubles_nothing(
     server, nats, db, at_work, until
 ):
-    """Every publish that returned has one effect, though kill -9 forgets acks."""
+    """Every publish that returned has one effect, though kill -9 forgets acks, again and again."""
     sending = asyncio.create_task(publish(nats, [Job(number=n, takes_s=0.005) for n in range(300)]))
-    for share in (40, 120):
+    for share in (40, 120, 200):
 
         async def enough(share=share):
             return len(await effects(db)) >= share

@@ -7,10 +7,18 @@ from datetime import timedelta
 import pytest
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from glam_sdk.config import NatsSettings
+from glam_sdk.config import NatsSettings, load_settings
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event, StreamSpec
-from glam_sdk.messaging import ConsumerPolicy, Nats, Publisher, ensure_stream, handles
+from glam_sdk.messaging import (
+    ConsumerPolicy,
+    Nats,
+    Publisher,
+    ensure_stream,
+    handles,
+    plan_stream,
+)
+from glam_sdk.runtime.assembly import build_messaging
 
 
 class MailSent(Event, subject="evt.notification.bulk_send.completed"):
@@ -132,3 +140,60 @@ async def test_changed_settings_reach_a_consumer_with_its_position_kept(
         found = (await nats.jetstream.consumer_info("ORDERS", "billing")).config
     assert (found.max_deliver, found.ack_wait) == (-1, 9)
     assert seen == [2]
+
+
+def declaring(server, *, streams=(), publishes=(), check_streams=True):
+    """Return the connection of a service that publishes mail, handles orders and declares."""
+
+    @handles(OrderPlaced, durable="mail")
+    async def mail(event: OrderPlaced) -> None: ...
+
+    settings = load_settings(
+        "mailer",
+        overrides={"nats": {"servers": (server.url,), "check_streams": check_streams}},
+        environ={},
+    )
+    return build_messaging(settings, None, [mail], streams, publishes).components[0]
+
+
+async def test_a_declared_subject_without_a_stream_stops_the_start(server, nats):
+    """The error names the subjects, the declaration that is missing and the way round."""
+    service = declaring(server, publishes=[MailSent])
+    with pytest.raises(MessageBusError) as caught:
+        await service.start()
+    text = str(caught.value)
+    assert "evt.notification.bulk_send.completed, evt.orders.placed" in text
+    assert 'streams=[StreamSpec("NOTIFICATION"), StreamSpec("ORDERS")]' in text
+    assert "GLAM_NATS__CHECK_STREAMS" in text
+    assert not service.is_connected
+    assert await nats.jetstream.streams_info() == []
+
+
+async def test_a_subject_whose_stream_is_there_or_declared_is_no_problem(server, nats):
+    """An old service's stream has any name; one's own is made by its first message."""
+
+    class Ours(Event, subject="evt.mailer.woke"):
+        number: int
+
+    await nats.jetstream.add_stream(StreamConfig(name="OLD", subjects=["evt.orders.*"]))
+    service = declaring(server, streams=[StreamSpec("NOTIFICATION")], publishes=[MailSent, Ours])
+    await service.start()
+    await service.stop()
+
+
+async def test_the_check_can_be_switched_off(server, nats):
+    """Then a missing stream is made with default settings when it is first needed."""
+    service = declaring(server, publishes=[MailSent], check_streams=False)
+    await service.start()
+    assert await service.stream_for("evt.orders.placed") == "ORDERS"
+    await service.stop()
+
+
+async def test_batches_can_be_allowed_on_a_stream_that_is_there(nats):
+    """The plan says so, and a declaration that says nothing leaves them allowed."""
+    await ensure_stream(nats.jetstream, StreamSpec("SHOP"))
+    plan = await plan_stream(nats.jetstream, StreamSpec("SHOP", allow_batches=True))
+    assert plan.changes == {"allow_batched": "None -> True"}
+    assert await ensure_stream(nats.jetstream, StreamSpec("SHOP", allow_batches=True))
+    assert not await ensure_stream(nats.jetstream, StreamSpec("SHOP"))
+    assert (await config(nats, "SHOP")).allow_batched is True

@@ -1,6 +1,7 @@
 """Be a worker process: handle jobs, write down what was begun, and store the effect once.
 
-Usage: ``python -m tests.integration.messaging.worker <nats url> <database file> <log file>``.
+Usage: ``python -m tests.integration.messaging.worker <nats url> <database url> <log file>
+<ack_wait>``.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Effect(Model):
     number: Mapped[int]
 
 
-def database(file: Path) -> Database:
-    return Database(DatabaseSettings(url=SecretStr(f"sqlite:///{file}")), metadata=Model.metadata)
+def database(url: str) -> Database:
+    return Database(DatabaseSettings(url=SecretStr(url)), metadata=Model.metadata)
 
 
-async def main(url: str, file: Path, log: Path, ack_wait_s: float) -> None:
+async def main(url: str, database_url: str, log: Path, ack_wait_s: float) -> None:
     """Work until SIGTERM."""
 
     def note(line: str) -> None:
@@ -61,7 +62,7 @@ async def main(url: str, file: Path, log: Path, ack_wait_s: float) -> None:
         await asyncio.sleep(job.takes_s)  # The work itself.
         uow.session.add(Effect(number=job.number))
 
-    db = database(file)
+    db = database(database_url)
     nats = Nats(NatsSettings(servers=(url,)), service_name="jobs")
     policy = ConsumerPolicy(
         ack_wait=timedelta(seconds=ack_wait_s), idle_heartbeat=timedelta(seconds=0.5)
@@ -79,4 +80,4 @@ async def main(url: str, file: Path, log: Path, ack_wait_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])))

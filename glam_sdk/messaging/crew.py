@@ -1,0 +1,144 @@
+"""Handle messages side by side, in no more tasks than it takes.
+
+Flow: between the pull and the pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final
+
+from glam_sdk.messaging.attempts import MessageKey, key_of
+from glam_sdk.messaging.cancellation import end
+from glam_sdk.messaging.pull import JetStreamMessage
+from glam_sdk.telemetry.logs import get_logger
+
+Work = Callable[[JetStreamMessage], Coroutine[Any, Any, None]]
+_IN_A_ROW: Final = 50
+_log = get_logger(__name__)
+
+
+class Crew:
+    """Handle what is offered, so many at once.
+
+    A task takes one message after the other. As long as no handler has to wait, one task is enough;
+    when one does, another task takes the next message. A task whose handler left something in its
+    context variables ends there, so that the next message does not see it.
+
+    Args:
+        size: How many messages are handled at once.
+        work: Handles one.
+        admit: Asked right before; what it refuses is its own to keep.
+        ended: Called when a message is done with.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        work: Work,
+        *,
+        admit: Callable[[JetStreamMessage], bool],
+        ended: Callable[[JetStreamMessage], None],
+    ) -> None:
+        self.running: dict[MessageKey, JetStreamMessage] = {}
+        """What is being handled."""
+        self._size = size
+        self._work = work
+        self._admit = admit
+        self._ended = ended
+        self._ready: deque[JetStreamMessage] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_called = False
+        self._clean = contextvars.copy_context()
+
+    @property
+    def free(self) -> int:
+        """How many more messages could be begun at once."""
+        return self._size - len(self.running) - len(self._ready)
+
+    def offer(self, *messages: JetStreamMessage) -> None:
+        """Handle messages as soon as there is room, in this order."""
+        self._ready.extend(messages)
+        self._call()
+
+    def take_back(self) -> list[JetStreamMessage]:
+        """Return what has not been begun, and forget it."""
+        ready, self._ready = list(self._ready), deque()
+        return ready
+
+    async def stop(self, timeout_s: float) -> int:
+        """Wait for what is being handled, cancel what takes too long, and return how many."""
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        await end(*late)
+        return len(late)
+
+    def _call(self) -> None:
+        """Have another task, unless one is about to begin, nothing is left or all are there."""
+        if self._is_called or not self._ready or len(self._tasks) >= self._size:
+            return
+        self._is_called = True
+        context = self._clean.copy()
+        task = asyncio.get_running_loop().create_task(self._serve(), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._call()
+
+    async def _serve(self) -> None:
+        self._is_called = False
+        in_a_row = 0
+        while self._ready:
+            message = self._ready.popleft()
+            if not self._admit(message):
+                continue
+            await self._handle(message)
+            if not self._is_clean():
+                return
+            in_a_row += 1
+            if in_a_row >= _IN_A_ROW:
+                in_a_row = 0
+                await asyncio.sleep(0)  # Others have things to do as well.
+
+    def _is_clean(self) -> bool:
+        try:
+            return contextvars.copy_context() == self._clean
+        except Exception:  # noqa: BLE001 - the values are anybody's, and so is their comparison
+            return False
+
+    async def _handle(self, message: JetStreamMessage) -> None:
+        key = key_of(message)
+        self.running[key] = message
+        try:
+            await _until_it_waits(self._work(message), self._call)
+        except Exception as exc:  # noqa: BLE001 - one message must not end the others
+            _log.error("message.not_settled", subject=message.subject, exc_info=exc)
+        finally:
+            del self.running[key]
+            self._ended(message)
+
+
+@types.coroutine
+def _until_it_waits(
+    work: Coroutine[Any, Any, None], notice: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Await a coroutine, and call ``notice`` when it has to wait for the first time."""
+    try:
+        waits_for = work.send(None)
+        notice()
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as exc:  # noqa: BLE001 - it is for the coroutine to decide
+                waits_for = work.throw(exc)
+            else:
+                waits_for = work.send(sent)
+    except StopIteration:
+        return

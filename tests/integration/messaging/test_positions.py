@@ -1,0 +1,139 @@
+"""A consumer that somebody deleted while nobody ran goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from nats.js import api
+
+from glam_sdk.config import NatsSettings
+from glam_sdk.events import Event, StreamSpec
+from glam_sdk.messaging import ConsumerPolicy, Nats, Publisher, Subscriber, ensure_stream, handles
+from glam_sdk.messaging.attempts import SharedHistories
+from glam_sdk.messaging.bucket import Bucket
+from glam_sdk.messaging.positions import Positions
+
+
+class OrderPlaced(Event, subject="evt.orders.placed"):
+    number: int
+
+
+@pytest.fixture
+def handled():
+    return Counter()
+
+
+@pytest.fixture
+def service(server, handled):
+    """Run a service with a connection of its own until a condition holds, as a process would."""
+
+    async def run(condition, until):
+        @handles(OrderPlaced, durable="billing")
+        async def bill(event: OrderPlaced) -> None:
+            handled[event.number] += 1
+
+        own = Nats(NatsSettings(servers=(server.url,)), service_name="billing")
+        policy = ConsumerPolicy(idle_heartbeat=timedelta(milliseconds=200))
+        await own.start()
+        subscriber = Subscriber(own, [bill], service_name="billing", policy=policy)
+        await subscriber.start()
+        await until(condition)
+        await subscriber.stop()
+        await own.stop()
+
+    return run
+
+
+async def publish(nats, numbers):
+    await Publisher(nats, "orders").publish_many([OrderPlaced(number=n) for n in numbers])
+
+
+async def test_a_consumer_deleted_between_two_runs_goes_on_where_it_was(
+    nats, until, service, handled
+):
+    """Neither from the start, nor from what is new: what came meanwhile is handled, once."""
+    await publish(nats, range(5))
+    await service(lambda: len(handled) == 5, until)
+    await nats.jetstream.delete_consumer("ORDERS", "billing")
+    await publish(nats, range(5, 8))
+    await service(lambda: len(handled) == 8, until)
+    assert handled == dict.fromkeys(range(8), 1)
+    info = await nats.jetstream.consumer_info("ORDERS", "billing")
+    assert info.config.opt_start_seq is not None
+    assert info.config.opt_start_seq > 1
+
+
+async def test_another_stream_of_the_same_name_begins_at_its_start(nats, until, service, handled):
+    """The numbers of its messages mean nothing to the one before."""
+    await publish(nats, range(5))
+    await service(lambda: len(handled) == 5, until)
+    await nats.jetstream.delete_stream("ORDERS")
+    await publish(nats, range(5, 8))
+    await service(lambda: len(handled) == 8, until)
+    assert handled == dict.fromkeys(range(8), 1)
+
+
+async def test_a_work_queue_goes_on_with_what_it_has(server, nats, until, service, handled):
+    """It lets nobody begin elsewhere, and has only what nobody settled."""
+    await ensure_stream(
+        nats.jetstream, StreamSpec("ORDERS", ("evt.orders.>",), retention="workqueue")
+    )
+    other = Nats(NatsSettings(servers=(server.url,)), service_name="shop")
+    await other.start()
+    await publish(other, range(3))
+    await service(lambda: len(handled) == 3, until)
+    await nats.jetstream.delete_consumer("ORDERS", "billing")
+    await publish(other, range(3, 5))
+    await service(lambda: len(handled) == 5, until)
+    await other.stop()
+    assert handled == dict.fromkeys(range(5), 1)
+
+
+async def test_a_position_beyond_the_stream_skips_nothing(nats, until, service, handled):
+    """A server that lost its last messages in a crash gives their numbers to new ones."""
+    await publish(nats, range(3))
+    created = (await nats.jetstream.stream_info("ORDERS")).created
+    await Positions(nats, "billing").write("ORDERS", created, 100)
+    running = service(lambda: 3 in handled, until)
+
+    async def publish_when_there():
+        names = [c.name for c in await nats.jetstream.consumers_info("ORDERS")]
+        if "billing" in names and not handled:
+            await publish(nats, [3])
+        return "billing" in names
+
+    work = asyncio.create_task(running)
+    await until(publish_when_there)
+    await work
+    assert handled[3] == 1
+
+
+async def test_a_position_is_read_back_for_its_stream_only(nats):
+    """What is written by others, or of another stream, is none."""
+    await publish(nats, [1])
+    created = (await nats.jetstream.stream_info("ORDERS")).created
+    positions = Positions(nats, "billing")
+    assert await positions.read("ORDERS", created) == 0
+    await positions.write("ORDERS", created, 7)
+    assert await Positions(nats, "billing").read("ORDERS", created) == 7
+    assert await Positions(nats, "billing").read("ORDERS", created + timedelta(seconds=1)) == 0
+    assert await Positions(nats, "other").read("ORDERS", created) == 0
+    bucket = await nats.jetstream.key_value("GLAM_POSITIONS")
+    for junk in (b"", b"[]", b"no json", b'{"floor": "x"}'):
+        await bucket.put("ORDERS.billing", junk)
+        assert await Positions(nats, "billing").read("ORDERS", created) == 0
+
+
+async def test_a_bucket_has_as_many_copies_as_the_server_can_keep(nats):
+    """A single server keeps one, whatever was asked for, and works."""
+    config = api.KeyValueConfig(bucket="PLENTY")
+    assert await Bucket(nats, config, 3).open()
+    stream = await nats.jetstream.stream_info("KV_PLENTY")
+    assert stream.config.num_replicas == 1
+    assert await Bucket(nats, config, 3).open()
+    await SharedHistories(nats, "billing", replicas=5)._bucket.open()
+    stream = await nats.jetstream.stream_info("KV_GLAM_ATTEMPTS")
+    assert stream.config.num_replicas == 1

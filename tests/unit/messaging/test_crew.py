@@ -1,0 +1,174 @@
+"""Messages are handled side by side, apart from each other, in few tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from glam_sdk.messaging.crew import Crew
+
+STORED = datetime(2026, 1, 15, tzinfo=UTC)
+seen_in_context = contextvars.ContextVar("seen_in_context", default=None)
+
+
+@dataclass(eq=False)
+class Message:
+    sequence: int
+    subject: str = "evt.orders.placed"
+    stored_at: datetime = STORED
+
+
+@pytest.fixture
+def crew_of():
+    """Make a crew that admits all, and collect what it is done with."""
+
+    def make(size, work, admit=lambda _: True):
+        done = []
+        crew = Crew(size, work, admit=admit, ended=lambda message: done.append(message.sequence))
+        return crew, done
+
+    return make
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the loop is what is looked at
+            await asyncio.sleep(0)
+
+
+def messages(count):
+    return [Message(number) for number in range(count)]
+
+
+async def test_what_never_waits_is_done_in_one_task(crew_of):
+    """A hundred messages cost one task."""
+    tasks = set()
+
+    async def work(message):
+        tasks.add(asyncio.current_task())
+
+    crew, done = crew_of(10, work)
+    crew.offer(*messages(100))
+    await until(lambda: len(done) == 100)
+    assert done == list(range(100))
+    assert len(tasks) == 1
+    await crew.stop(1)
+
+
+async def test_what_waits_is_done_side_by_side_up_to_the_size(crew_of):
+    """The fourth of a crew of three begins when one of the three is done."""
+    gates = [asyncio.Event() for _ in range(5)]
+
+    async def work(message):
+        await gates[message.sequence].wait()
+
+    crew, done = crew_of(3, work)
+    crew.offer(*messages(5))
+    await until(lambda: len(crew.running) == 3)
+    assert crew.free == -2
+    gates[1].set()
+    await until(lambda: done == [1])
+    await until(lambda: len(crew.running) == 3)
+    for gate in gates:
+        gate.set()
+    await until(lambda: len(done) == 5)
+    assert crew.free == 3
+
+
+async def test_a_context_variable_is_not_seen_by_the_next(crew_of):
+    """Whether its handler waited or not, and whether it failed or not."""
+    found = []
+
+    async def work(message):
+        found.append(seen_in_context.get())
+        seen_in_context.set(message.sequence)
+        if message.sequence % 2:
+            await asyncio.sleep(0)
+        if message.sequence % 3 == 0:
+            raise RuntimeError("no")
+
+    crew, done = crew_of(2, work)
+    crew.offer(*messages(12))
+    await until(lambda: len(done) == 12)
+    assert found == [None] * 12
+    assert seen_in_context.get() is None
+
+
+async def test_a_value_that_cannot_be_compared_harms_nobody(crew_of):
+    """Such as an array, whose comparison has no truth."""
+
+    class Odd:
+        def __eq__(self, other):
+            raise ValueError("which of them?")
+
+        __hash__ = None
+
+    async def work(message):
+        seen_in_context.set(Odd())
+
+    seen_in_context.set(Odd())
+    crew, done = crew_of(2, work)
+    crew.offer(*messages(3))
+    await until(lambda: len(done) == 3)
+
+
+async def test_the_task_is_the_handlers_own_while_it_runs(crew_of):
+    """So that timeouts and task groups inside of it work, before and after it had to wait."""
+    outcomes = []
+
+    async def work(message):
+        before = asyncio.current_task()
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            outcomes.append(asyncio.current_task() is before)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+
+    crew, done = crew_of(4, work)
+    crew.offer(*messages(4))
+    await until(lambda: len(done) == 4)
+    assert outcomes == [True] * 4
+
+
+async def test_who_takes_too_long_is_cancelled_at_the_end(crew_of):
+    """Stop waits, then cancels, and says how many it were; what is left is not begun."""
+    cancelled = []
+
+    async def work(message):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(message.sequence)
+            raise
+
+    crew, done = crew_of(2, work)
+    crew.offer(*messages(3))
+    await until(lambda: len(crew.running) == 2)
+    left = crew.take_back()
+    assert [message.sequence for message in left] == [2]
+    assert await crew.stop(0.01) == 2
+    assert sorted(cancelled) == sorted(done) == [0, 1]
+
+
+async def test_what_is_not_admitted_is_left_to_whoever_refused_it(crew_of):
+    """It is not handled and takes no place."""
+    kept = []
+
+    def admit(message):
+        if message.sequence == 1:
+            kept.append(message)
+        return message.sequence != 1
+
+    async def work(message):
+        pass
+
+    crew, done = crew_of(1, work, admit)
+    crew.offer(*messages(3))
+    await until(lambda: len(done) == 2)
+    assert (done, len(kept), crew.free) == ([0, 2], 1, 1)
