@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 
 CORRELATION_ID_KEY: Final = "correlation_id"
 _REQUEST_ID_KEY: Final = otel.create_key("glam.request_id")
+_BAGGAGE_KEY: Final = next(iter(baggage.set_baggage("any", "", Context())))
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-/+=@]{0,127}\Z")
 
 
@@ -31,6 +32,12 @@ def with_request_id(request_id: str, context: Context | None = None) -> Context:
 def with_correlation_id(correlation_id: str, context: Context | None = None) -> Context:
     """Return a context that has the correlation id as W3C baggage."""
     return baggage.set_baggage(CORRELATION_ID_KEY, correlation_id, context)
+
+
+def with_ids(request_id: str, correlation_id: str, context: Context) -> Context:
+    """Return a context that has both ids, made in one step."""
+    carried = {**baggage.get_all(context), CORRELATION_ID_KEY: correlation_id}
+    return Context({**context, _REQUEST_ID_KEY: request_id, _BAGGAGE_KEY: carried})
 
 
 def request_id(context: Context | None = None) -> str | None:

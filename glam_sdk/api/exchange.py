@@ -150,13 +150,13 @@ class Exchange:
         span = self.span
         if not span.is_recording():
             return
-        attributes = shared
-        if self.is_joined:
-            theirs = _attributes(span)
-            attributes = {k: v for k, v in shared.items() if k not in theirs}
-        elif conv.HTTP_ROUTE in shared:
+        # What was measured from the start is on our span since then.
+        known = _attributes(span) if self.is_joined else self.measured
+        if not self.is_joined and conv.HTTP_ROUTE in shared:
             span.update_name(f"{self.method} {shared[conv.HTTP_ROUTE]}")
-        span.set_attributes(attributes)
+        for key, value in shared.items():
+            if key not in known:
+                span.set_attribute(key, value)
         if (code := self.shown_code()) is not None:
             span.set_attribute(conv.GLAM_ERROR_CODE, code)
         if self.has_failed:

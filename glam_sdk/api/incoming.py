@@ -141,16 +141,15 @@ def origin_of(incoming: Incoming, settings: HttpSettings, current: Context) -> O
                 base = extracted
             else:
                 base, links = _distrust(extracted, settings, current)
-    request_id = incoming.request_id
-    if not context.is_valid_id(request_id):
+    request_id, correlation_id = incoming.request_id, incoming.correlation_id
+    if not (request_id and context.is_valid_id(request_id)):
         request_id = new_request_id()
-    correlation_id = incoming.correlation_id
-    if not context.is_valid_id(correlation_id):
+    if not (correlation_id and context.is_valid_id(correlation_id)):
         correlation_id = context.correlation_id(base) or ""
-        if not context.is_valid_id(correlation_id):
+        if not (correlation_id and context.is_valid_id(correlation_id)):
             correlation_id = new_correlation_id()
-    base = context.with_correlation_id(correlation_id, base)
-    return Origin(context.with_request_id(request_id, base), links, request_id, correlation_id)
+    made = context.with_ids(request_id, correlation_id, base)
+    return Origin(made, links, request_id, correlation_id)
 
 
 def _distrust(

@@ -117,7 +117,7 @@ class TelemetryMiddleware:
         exchange = Exchange(
             scope=scope,
             arrival=arrival,
-            context=with_request_fields(trace.set_span_in_context(span, origin.context)),
+            context=with_request_fields(span, origin.context),
             span=span,
             is_joined=is_joined,
             is_excluded=is_excluded,
