@@ -27,8 +27,8 @@ from glam_sdk.testing.postgres import PostgresServer
 PEERS: Final = {
     "bare": "session, no telemetry",
     "glam statements": "repository, statement spans, metrics",
-    "glam": "the same and operation spans (default)",
-    "glam all spans": "the same and transaction spans",
+    "glam operations": "the same and operation spans",
+    "glam": "the same and transaction spans (default)",
     "contrib": "session with OpenTelemetry's instrumentation",
     "advanced-alchemy": "its repository, no telemetry",
     "advanced-alchemy contrib": "its repository with OpenTelemetry's instrumentation",

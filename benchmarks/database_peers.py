@@ -166,7 +166,7 @@ def build(peer: str, url: str) -> tuple[Sessions, Any]:
     if peer not in {"bare", "advanced-alchemy"}:
         provide_telemetry()
     if peer.startswith("glam"):
-        spans = {"glam statements": (), "glam": ("operation",)}.get(
+        spans = {"glam statements": (), "glam operations": ("operation",)}.get(
             peer, ("operation", "transaction")
         )
         return glam_sessions(url, spans), Glam()
