@@ -334,16 +334,18 @@ def test_a_synchronous_engine_is_observed_the_same_way(tmp_path: Path) -> None:
 
 
 # Beside OpenTelemetry's own instrumentations. Each of their releases pins one version of the
-# conventions, and none pins the one our SDK needs, so no installer puts them beside it: they are
-# in tests/vendored, unchanged.
+# conventions, and none pins the one our SDK needs, so no installer puts them beside it: ``make
+# install`` puts them, without their dependencies, into a folder of their own.
 
-VENDORED = Path(__file__).parents[1] / "vendored"
+INSTALLED = Path(sys.prefix) / "contrib"
 CONTRIB = {"asyncpg": "AsyncPGInstrumentor", "sqlalchemy": "SQLAlchemyInstrumentor"}
 
 
 @pytest.fixture
 def instrumentors(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.syspath_prepend(str(VENDORED))
+    if not INSTALLED.is_dir():
+        pytest.skip(f"{INSTALLED} is not there: `make install` fills it.")
+    monkeypatch.syspath_prepend(str(INSTALLED))
     modules = {n: importlib.import_module(f"opentelemetry.instrumentation.{n}") for n in CONTRIB}
     made = {n: getattr(modules[n], CONTRIB[n])() for n in CONTRIB}
     yield made
