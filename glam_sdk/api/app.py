@@ -10,7 +10,6 @@ from fastapi import FastAPI
 
 from glam_sdk.api.exception_handlers import add_exception_handlers
 from glam_sdk.api.health import create_health_router
-from glam_sdk.api.lifespan import ReadableStartup
 from glam_sdk.api.loggers import create_loggers_router
 from glam_sdk.api.metrics import create_metrics_router
 from glam_sdk.api.middleware import TelemetryMiddleware
@@ -61,14 +60,9 @@ def install(app: FastAPI, runtime: Runtime) -> FastAPI:
     _include_endpoints(app, runtime)
     _join_lifespan(app, runtime)
 
-    def wrap(inner: ASGIApp) -> ReadableStartup:
-        return ReadableStartup(
-            TelemetryMiddleware(
-                inner,
-                settings=settings.http,
-                service_name=settings.service.name,
-                runtime=runtime,
-            )
+    def wrap(inner: ASGIApp) -> TelemetryMiddleware:
+        return TelemetryMiddleware(
+            inner, settings=settings.http, service_name=settings.service.name, runtime=runtime
         )
 
     wrap_stack(app, wrap)

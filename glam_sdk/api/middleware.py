@@ -30,6 +30,7 @@ from glam_sdk.api.exchange import SCOPE_KEY, Exchange
 from glam_sdk.api.exclusions import excluded_paths, path_matcher
 from glam_sdk.api.incoming import Incoming, Origin, origin_of, read_headers
 from glam_sdk.api.instruments import Instruments
+from glam_sdk.api.lifespan import ReadableStartup
 from glam_sdk.api.routes import Arrival
 from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
@@ -58,6 +59,7 @@ class TelemetryMiddleware:
         self, app: ASGIApp, *, settings: HttpSettings, service_name: str, runtime: object = None
     ) -> None:
         self.app = app
+        self._lifespan = ReadableStartup(app)
         self._settings = settings
         self._service_name = service_name.encode("latin-1", "replace")
         self._runtime = runtime
@@ -69,7 +71,9 @@ class TelemetryMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] not in ("http", "websocket") or SCOPE_KEY in scope:
-            await self.app(scope, receive, send)
+            await (self._lifespan if scope["type"] == "lifespan" else self.app)(
+                scope, receive, send
+            )
             return
         exchange = self._open(scope)
         scope[SCOPE_KEY] = exchange
