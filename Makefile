@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # a folder of their own and no dependencies.
 CONTRIB := opentelemetry-instrumentation-asyncpg==0.66b1 opentelemetry-instrumentation-sqlalchemy==0.66b1
 
-.PHONY: install demo test check fix bench stack stack-programs stack-test
+.PHONY: install demo test check fix bench guard stack stack-programs stack-test
 install: $(STAMP)
 
 $(STAMP): pyproject.toml glam_sdk/_internal/version.py
@@ -42,6 +42,9 @@ fix: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks.http $(ARGS)
+
+guard: $(STAMP)
+	@$(BIN)/python -m benchmarks.guard
 
 stack-programs: $(STAMP)
 	@$(BIN)/python -m examples.stack build $(if $(MINUTES),--minutes $(MINUTES))
