@@ -9,6 +9,10 @@ from typing import Final
 ENDPOINTS: Final = {"ping": "/ping", "items": "/items/*", "db": "/db/*"}
 """Path of each endpoint; ``*`` runs through the ids 1 to 1000."""
 
+_TENTH: Final = {
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.1",
+}
 _STABLE: Final = {"OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
 
 
@@ -23,6 +27,7 @@ class Peer:
         environment: Added to what all peers get.
         endpoints: The endpoints at which it differs from another peer.
         by_default: Whether it runs when no peers are chosen.
+        sampled: Share of the requests that have spans.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     endpoints: tuple[str, ...] = tuple(ENDPOINTS)
     by_default: bool = True
+    sampled: float = 1.0
 
 
 _ALL: Final = (
@@ -51,6 +57,21 @@ _ALL: Final = (
         {"OTEL_LOGS_EXPORTER": "none"},
     ),
     Peer("glam-logs", "glam", "the same, each line exported by OTLP as well"),
+    Peer(
+        "glam-10",
+        "glam",
+        "glam, a tenth of the traces sampled",
+        {"OTEL_LOGS_EXPORTER": "none", **_TENTH},
+        ("ping",),
+        sampled=0.1,
+    ),
+    Peer(
+        "glam-sdk",
+        "glam",
+        "glam with the plain SDK's spans",
+        {"OTEL_LOGS_EXPORTER": "none", "GLAM_TELEMETRY__SPAN_PIPELINE": "sdk"},
+        by_default=False,
+    ),
     Peer(
         "glam-uow",
         "glam",

@@ -72,6 +72,8 @@ def _warnings(slices: Sequence[Slice]) -> list[str]:
         here = [one for one in slices if (one.peer, one.endpoint) == (peer, endpoint)]
         if failed := sum(one.failed for one in here):
             found.append(f"WARNING: {peer} failed {failed} requests at /{endpoint}.")
+        if PEERS[peer].sampled < 1:
+            continue
         spans = _per_request(here, "spans")
         if abs(spans - round(spans)) > 0.01:
             found.append(f"WARNING: {peer} lost spans at /{endpoint}; what is lost was not paid.")

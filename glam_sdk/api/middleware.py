@@ -95,6 +95,8 @@ class TelemetryMiddleware:
         finally:
             self._finish(exchange)
             detach(token)
+            # Each holds the other: taken apart, they need no garbage collection.
+            del scope[SCOPE_KEY]
 
     def _open(self, scope: Scope) -> Exchange:
         arrival = Arrival(

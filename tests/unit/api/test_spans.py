@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -9,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import glam_sdk
+from glam_sdk.api.exchange import Exchange
 from glam_sdk.errors import NotFoundError, ServiceUnavailableError
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -257,3 +260,26 @@ async def test_a_call_within_the_process_is_a_request_of_its_own(app, asgi, tele
         await asgi(app)
     assert telemetry.tree() == "call CLIENT\n  GET SERVER"
     assert "http_server_request_duration_seconds_count{" in telemetry.scrape()
+
+
+async def test_a_request_leaves_no_garbage(app, telemetry, asgi):
+    """What it made is freed when it ends: collecting cycles would cost every later request."""
+
+    @app.get("/ping")
+    async def ping() -> dict[str, bool]:
+        return {"ok": True}
+
+    await asgi(app, path="/ping")
+    gc.collect()
+    before = _exchanges()
+    gc.disable()
+    try:
+        await asgi(app, path="/ping")
+        left = _exchanges() - before
+    finally:
+        gc.enable()
+    assert left == 0
+
+
+def _exchanges() -> int:
+    return sum(isinstance(found, Exchange) for found in gc.get_objects())
