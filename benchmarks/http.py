@@ -25,6 +25,7 @@ from pathlib import Path
 
 from benchmarks.measure import Bench, Slice
 from benchmarks.peers import ENDPOINTS, Peer, choose
+from benchmarks.plot import bars, svg
 from benchmarks.processes import Server, Tool
 from benchmarks.table import markdown
 
@@ -41,6 +42,7 @@ class Options:
     rounds: int
     seconds: float
     json_file: Path | None
+    svg_file: Path | None
 
 
 def read_options(arguments: Sequence[str] | None) -> Options:
@@ -51,6 +53,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--peers", default="", help="names separated by commas (the default ones)")
     parser.add_argument("--endpoints", default=",".join(ENDPOINTS), help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every slice here")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the medians here")
     given = parser.parse_args(arguments)
     endpoints = [word for word in given.endpoints.split(",") if word]
     if unknown := set(endpoints) - set(ENDPOINTS):
@@ -61,7 +64,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         peers = choose(given.peers)
     except ValueError as exc:
         parser.error(str(exc))
-    return Options(peers, endpoints, given.rounds, given.seconds, given.json)
+    return Options(peers, endpoints, given.rounds, given.seconds, given.json, given.svg)
 
 
 def cores() -> tuple[int | None, int | None]:
@@ -160,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if options.json_file is not None:
         options.json_file.write_text(json.dumps([asdict(one) for one in slices]))
+    if options.svg_file is not None:
+        options.svg_file.write_text(svg(bars(slices)))
     for peer in options.peers:
         print(f"- {peer.name}: {peer.note}")
     print(f"\n{surroundings()}\n{markdown(slices)}")

@@ -38,9 +38,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
 class Peer:
     """Keep one peer's process and ask it for work."""
 
-    def __init__(self, name: str, url: str, sink: str) -> None:
+    def __init__(
+        self, name: str, url: str, sink: str, module: str = "benchmarks.messaging_peers"
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.messaging_peers", name, url],
+            [sys.executable, "-m", module, name, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
