@@ -42,11 +42,12 @@ def bars(slices: Sequence[Slice]) -> list[Bar]:
         if one.peer != "bare":
             spent = cost(one) - bare[one.endpoint, one.round]
             over.setdefault((one.endpoint, one.peer), []).append(spent)
-    order = {name: number for number, name in enumerate(PEERS)}
-    found = sorted(
-        over.items(), key=lambda item: (item[0][0] != "ping", item[0][0], order[item[0][1]])
-    )
-    return [Bar(endpoint, peer, median(costs)) for (endpoint, peer), costs in found]
+    return [
+        Bar(endpoint, peer, median(over[endpoint, peer]))
+        for endpoint in ENDPOINTS
+        for peer in PEERS
+        if (endpoint, peer) in over
+    ]
 
 
 def svg(found: Sequence[Bar]) -> str:
