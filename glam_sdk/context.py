@@ -14,7 +14,7 @@ from opentelemetry import context as otel
 from opentelemetry.context import Context
 
 CORRELATION_ID_KEY: Final = "correlation_id"
-_REQUEST_ID_KEY: Final = otel.create_key("glam.request_id")
+REQUEST_ID_KEY: Final = otel.create_key("glam.request_id")
 _BAGGAGE_KEY: Final = next(iter(baggage.set_baggage("any", "", Context())))
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-/+=@]{0,127}\Z")
 
@@ -26,7 +26,7 @@ def is_valid_id(value: str) -> bool:
 
 def with_request_id(request_id: str, context: Context | None = None) -> Context:
     """Return a context that has the request id."""
-    return otel.set_value(_REQUEST_ID_KEY, request_id, context)
+    return otel.set_value(REQUEST_ID_KEY, request_id, context)
 
 
 def with_correlation_id(correlation_id: str, context: Context | None = None) -> Context:
@@ -37,12 +37,12 @@ def with_correlation_id(correlation_id: str, context: Context | None = None) -> 
 def with_ids(request_id: str, correlation_id: str, context: Context) -> Context:
     """Return a context that has both ids, made in one step."""
     carried = {**baggage.get_all(context), CORRELATION_ID_KEY: correlation_id}
-    return Context({**context, _REQUEST_ID_KEY: request_id, _BAGGAGE_KEY: carried})
+    return Context({**context, REQUEST_ID_KEY: request_id, _BAGGAGE_KEY: carried})
 
 
 def request_id(context: Context | None = None) -> str | None:
     """Return the id of the HTTP request being handled, if there is one."""
-    value = otel.get_value(_REQUEST_ID_KEY, context)
+    value = otel.get_value(REQUEST_ID_KEY, context)
     return value if isinstance(value, str) else None
 
 

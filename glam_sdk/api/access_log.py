@@ -8,6 +8,7 @@ from typing import Any
 
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
+from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 
 
@@ -25,7 +26,7 @@ class AccessLog:
 
     def write(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Log a finished exchange."""
-        level = self._level(exchange)
+        level = self._level(exchange, has_failed=conv.ERROR_TYPE in shared)
         if level is None:
             return
         fields = exchange.log_fields(shared)
@@ -44,10 +45,10 @@ class AccessLog:
         fields = exchange.log_fields(exchange.outcome())
         self._log.error("http.background_failed", **fields, exc_info=exc)
 
-    def _level(self, exchange: Exchange) -> str | None:
+    def _level(self, exchange: Exchange, *, has_failed: bool) -> str | None:
         if exchange.is_excluded and exchange.error is None:
             return None  # also a probe's 503, which would repeat itself every few seconds
-        if exchange.has_failed:
+        if has_failed:
             return "warning" if exchange.was_left else "error"
         if exchange.is_excluded:
             return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from glam_sdk._internal.redact import redact_query
 from glam_sdk.api.incoming import Incoming
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.http_methods import known_method
 
 _KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 # What a caller may write into a span, in characters.
@@ -19,6 +21,17 @@ _MAX_HEADER: Final = 512
 def known_scheme(scheme: str) -> str:
     """Return the scheme, or ``http`` for one that a proxy header made up."""
     return scheme if scheme in _KNOWN_SCHEMES else "http"
+
+
+@lru_cache(maxsize=64)
+def measured_attributes(method: str, scheme: str) -> Mapping[str, str]:
+    """Return the attributes that span and metrics share from the start; do not change them.
+
+    Args:
+        method: As it came; one that no standard names becomes ``_OTHER``.
+        scheme: As it came.
+    """
+    return {conv.HTTP_REQUEST_METHOD: known_method(method), conv.URL_SCHEME: known_scheme(scheme)}
 
 
 def shown_path(scope: Mapping[str, Any]) -> str:
@@ -52,16 +65,19 @@ def request_attributes(
     if incoming.user_agent:
         attributes[conv.USER_AGENT_ORIGINAL] = incoming.user_agent[:_MAX_HEADER]
     if incoming.host:
-        _add_server_address(attributes, incoming.host)
+        attributes.update(_server_address(incoming.host))
     return attributes
 
 
-def _add_server_address(attributes: dict[str, Any], host: str) -> None:
+@lru_cache(maxsize=256)
+def _server_address(host: str) -> Mapping[str, Any]:
     """Split ``Host``; a bracketed IPv6 address keeps its colons."""
+    found: dict[str, Any] = {}
     address, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         address, port = host, ""
     if address:
-        attributes[conv.SERVER_ADDRESS] = address.strip("[]")[:_MAX_HEADER]
+        found[conv.SERVER_ADDRESS] = address.strip("[]")[:_MAX_HEADER]
     if len(port) <= 5 and port.isascii() and port.isdecimal() and int(port) <= 65_535:
-        attributes[conv.SERVER_PORT] = int(port)
+        found[conv.SERVER_PORT] = int(port)
+    return found

@@ -52,7 +52,7 @@ class Exchange:
     """Whether the request counts in our metrics; else it is excluded or counted elsewhere."""
     request_id: str
     correlation_id: str
-    measured: dict[str, Any]
+    measured: Mapping[str, Any]
     """Attributes that span and metrics share."""
     started: float = field(default_factory=perf_counter)
     status: int | None = None
@@ -159,7 +159,7 @@ class Exchange:
                 span.set_attribute(key, value)
         if (code := self.shown_code()) is not None:
             span.set_attribute(conv.GLAM_ERROR_CODE, code)
-        if self.has_failed:
+        if conv.ERROR_TYPE in shared:
             self._record_failure(span)
         elif self.error is not None and not isinstance(self.error, _ANSWERS):
             kind = type(self.error)
@@ -185,15 +185,17 @@ class Exchange:
 
     def log_fields(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of the access-log line."""
+        scope = self.scope
         fields: dict[str, Any] = {
             conv.HTTP_REQUEST_METHOD: self.method,
-            conv.URL_PATH: shown_path(self.scope),
+            conv.URL_PATH: shown_path(scope),
         }
-        for name in (conv.HTTP_ROUTE, conv.HTTP_RESPONSE_STATUS_CODE):
-            if name in shared:
-                fields[name] = shared[name]
+        if (route := shared.get(conv.HTTP_ROUTE)) is not None:
+            fields[conv.HTTP_ROUTE] = route
+        if self.status is not None:
+            fields[conv.HTTP_RESPONSE_STATUS_CODE] = self.status
         fields["duration_ms"] = round(self.duration_s * 1000, 3)
-        client = self.scope.get("client")
+        client = scope.get("client")
         if client:
             fields[conv.CLIENT_ADDRESS] = client[0]
         if conv.ERROR_TYPE in shared:

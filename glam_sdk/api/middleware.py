@@ -23,7 +23,7 @@ from glam_sdk import context as ids
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
-from glam_sdk.api.attributes import known_scheme, request_attributes
+from glam_sdk.api.attributes import measured_attributes, request_attributes
 from glam_sdk.api.escaped import EscapedError, is_stray
 from glam_sdk.api.exception_handlers import unexpected_answer
 from glam_sdk.api.exchange import SCOPE_KEY, Exchange
@@ -36,7 +36,7 @@ from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
-from glam_sdk.telemetry.http_methods import known_method, span_method
+from glam_sdk.telemetry.http_methods import span_method
 from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
 
@@ -105,10 +105,7 @@ class TelemetryMiddleware:
             root_path=scope.get("root_path", ""),
             method=scope.get("method", "GET"),  # a WebSocket begins with a GET (RFC 6455)
         )
-        measured = {
-            conv.HTTP_REQUEST_METHOD: known_method(arrival.method),
-            conv.URL_SCHEME: known_scheme(scope.get("scheme", "http")),
-        }
+        measured = measured_attributes(arrival.method, scope.get("scheme", "http"))
         incoming = read_headers(scope["headers"])
         current = _surroundings()
         outer = trace.get_current_span(current)

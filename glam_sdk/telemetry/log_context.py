@@ -18,7 +18,7 @@ from glam_sdk import context as ids
 _FIELDS_KEY: Final = otel.create_key("glam.log_fields")
 # They are the current span's: a line can never name another trace than the one it belongs to.
 _OF_THE_SPAN: Final = frozenset({"trace_id", "span_id", "trace_flags"})
-_HOLDER_KEY: Final = otel.create_key("glam.request_fields")
+HOLDER_KEY: Final = otel.create_key("glam.request_fields")
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, otel.Context())))
 _NONE: Final[Mapping[str, Any]] = {}
 
@@ -35,7 +35,7 @@ def set_request_context(**fields: Any) -> None:
         **fields: Such as ``user_id``; a value of None takes the field away.
     """
     current = otel.get_current()
-    holder = otel.get_value(_HOLDER_KEY, current)
+    holder = otel.get_value(HOLDER_KEY, current)
     merged = holder if isinstance(holder, dict) else dict(request_context(current))
     for key, value in fields.items():
         if key in _OF_THE_SPAN:
@@ -57,7 +57,7 @@ def set_request_context(**fields: Any) -> None:
 
 def clear_request_context() -> None:
     """Take the fields of :func:`set_request_context` off again; the ids stay."""
-    holder = otel.get_value(_HOLDER_KEY)
+    holder = otel.get_value(HOLDER_KEY)
     if isinstance(holder, dict):
         holder.clear()
     else:
@@ -70,12 +70,12 @@ def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
     Threads and tasks of the request share the fields, wherever in it they are set, so that a sync
     dependency's ``user_id`` is on the request's own line too; no other request can see them.
     """
-    return otel.Context({**context, _SPAN_KEY: span, _HOLDER_KEY: {}})
+    return otel.Context({**context, _SPAN_KEY: span, HOLDER_KEY: {}})
 
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
-    holder = otel.get_value(_HOLDER_KEY, context)
+    holder = otel.get_value(HOLDER_KEY, context)
     if isinstance(holder, dict):
         return holder
     fields = otel.get_value(_FIELDS_KEY, context)

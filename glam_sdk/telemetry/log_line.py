@@ -17,7 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from glam_sdk import context as ids
 from glam_sdk._internal.redact import secret_rule
-from glam_sdk.telemetry.log_context import request_context
+from glam_sdk.telemetry.log_context import HOLDER_KEY, request_context
 from glam_sdk.telemetry.log_encoding import plain
 
 Line = dict[str, Any]
@@ -79,10 +79,11 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         carried = cast("Mapping[str, object] | None", context.get(_BAGGAGE_KEY))
         if carried and type(correlation_id := carried.get(ids.CORRELATION_ID_KEY)) is str:
             line["correlation_id"] = correlation_id
-        if (request_id := ids.request_id(context)) is not None:
+        request_id = context.get(ids.REQUEST_ID_KEY)
+        if request_id is not None:
             line["request_id"] = request_id
-        if of_request := request_context(context):
-            _add(line, of_request)
+        if of_request := context.get(HOLDER_KEY) or request_context(context):
+            _add(line, cast("Mapping[str, Any]", of_request))
     if fields:
         _add(line, fields)
 

@@ -20,6 +20,7 @@ from glam_sdk.telemetry.pipeline.lean.log_records import (
     LeanLoggerProvider,
     encode_line,
 )
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.testing import OtlpReceiver, capture_telemetry
 
 # The SDK drops what has an empty key, with a warning each time; a nested one we keep.
@@ -146,7 +147,7 @@ def test_limits_of_the_sdk_are_kept(receiver, monkeypatch):
 def test_the_plain_pipeline_is_one_setting_away(receiver):
     """With ``sdk`` nothing of ours is between a line and the SDK's own processor."""
     with capture_telemetry(overrides=_settings(receiver.endpoint, span_pipeline="sdk")):
-        assert type(pipeline().provider) is LoggerProvider
+        assert type(pipeline().provider) is SharedResourceLoggerProvider
         get_logger("x").info("placed")
         pipeline().provider.force_flush()
     assert "placed" in [log.body for log in receiver.logs]
