@@ -20,6 +20,7 @@ from glam_sdk.telemetry.pipeline.lean.log_records import (
     EncodedLogProcessor,
     LeanLoggerProvider,
 )
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
 
@@ -31,7 +32,7 @@ def build_logger_provider(
     if not exporters:
         return None
     is_lean = settings.telemetry.span_pipeline == "lean"
-    make = LeanLoggerProvider if is_lean else LoggerProvider
+    make = LeanLoggerProvider if is_lean else SharedResourceLoggerProvider
     provider = make(resource=resource, shutdown_on_exit=False, meter_provider=meter_provider)
     encodes = is_lean and settings.telemetry.protocol_for("logs") == "http/protobuf"
     for exporter in exporters:

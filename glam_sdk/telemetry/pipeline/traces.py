@@ -22,6 +22,7 @@ from glam_sdk.telemetry.pipeline.lean import (
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
+from glam_sdk.telemetry.pipeline.lean.export import longest_export_s
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceTracerProvider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 
@@ -39,7 +40,9 @@ def build_tracer_provider(
             provider.add_span_processor(SimpleSpanProcessor(exporter))
             continue
         if encodes:
-            encoded = EncodedSpanExporter(exporter, lambda: provider.resource)
+            encoded = EncodedSpanExporter(
+                exporter, lambda: provider.resource, longest_s=longest_export_s()
+            )
             provider.add_span_processor(
                 EncodedSpanProcessor(
                     watch.over("traces", encoded), record=watch.new_queue("traces")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ class Server:
     """Answer on plain sockets, and count the connections."""
 
     def __init__(self) -> None:
+        self.answer = OK
         self.connections = 0
         self.requests: list[bytes] = []
         self.per_connection = 99
@@ -36,7 +37,7 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            with connection:
+            with connection, suppress(OSError):
                 for _ in range(self.per_connection):
                     head = b""
                     while b"\r\n\r\nbody" not in head:
@@ -46,7 +47,7 @@ class Server:
                         head += received
                     else:
                         self.requests.append(head)
-                        connection.sendall(OK)
+                        connection.sendall(self.answer)
                         continue
                     break
 
@@ -101,6 +102,26 @@ def test_a_connection_that_was_closed_is_made_anew() -> None:
         transport.close()
     assert results.count(200) >= 2
     assert server.connections == results.count(200)
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000, 2),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", 2),
+    ],
+)
+def test_answers_end_as_http_says(answer: bytes, connections: int) -> None:
+    """Empty and chunked answers keep the connection; a very long one costs it."""
+    with serving() as server:
+        server.answer = answer
+        transport = open_transport(server.url)
+        for _ in range(2):
+            assert transport.request("POST", server.url, timeout=5, data=b"body").error is None
+        transport.close()
+    assert server.connections == connections
 
 
 def test_what_cannot_be_reached_is_an_answer_with_an_error() -> None:

@@ -26,6 +26,7 @@ from glam_sdk.telemetry.pipeline.lean import (
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
+from glam_sdk.telemetry.pipeline.lean.export import longest_export_s
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
 from glam_sdk.testing import CapturedTelemetry, OtlpReceiver, capture_telemetry
 
@@ -96,7 +97,7 @@ def exporting(endpoint: str) -> Iterator[tuple[LeanTracerProvider, ExportWatch]]
     transport = transport_to(endpoint, "traces")
     assert transport is not None
     stock = OTLPSpanExporter(endpoint, _transport=transport)
-    exporter = EncodedSpanExporter(stock, lambda: provider.resource)
+    exporter = EncodedSpanExporter(stock, lambda: provider.resource, longest_s=longest_export_s())
     watched = watch.over("traces", exporter)
     provider.add_span_processor(EncodedSpanProcessor(watched, record=watch.new_queue("traces")))
     try:
@@ -149,9 +150,15 @@ def test_a_refused_batch_is_given_up_and_counted() -> None:
     assert [collector.names(n) for n in (0, 1)] == [["one"], ["two"]]
 
 
-def test_a_collector_that_hangs_costs_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OTEL_EXPORTER_OTLP_TRACES_TIMEOUT bounds an export, its repetitions included."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0.2")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0.2"), ("OTEL_BSP_EXPORT_TIMEOUT", "200")],
+)
+def test_a_collector_that_hangs_costs_the_timeout(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both variables bound an export, its repetitions included."""
+    monkeypatch.setenv(variable, value)
     collector = Collector()
     collector.hang.clear()
     with serving(collector) as endpoint, exporting(endpoint) as (provider, watch):

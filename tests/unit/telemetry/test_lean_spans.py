@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import random
 import threading
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import (
@@ -24,13 +31,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
+    ALWAYS_ON,
     Decision,
     ParentBased,
+    ParentBasedTraceIdRatio,
     Sampler,
     SamplingResult,
+    TraceIdRatioBased,
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     NoOpTracer,
     SpanContext,
@@ -84,6 +95,8 @@ def test_instrumentations_find_the_sdks_classes(recorded: Recorded) -> None:
     assert (span.name, span.kind, dict(span.attributes or {})) == ("s", SpanKind.CLIENT, {"a": 1})
     assert span.resource is recorded.provider.resource
     assert span.instrumentation_scope == InstrumentationScope("t", "1")
+    with warnings.catch_warnings(action="ignore"):  # the SDK says that it is an old name
+        assert span.instrumentation_info.name == "t"
     assert (span.parent, span.end_time, span.events, span.links) == (None, None, (), ())
     assert span.context is span.get_span_context()
     assert json.loads(span.to_json())["attributes"] == {"a": 1}
@@ -149,6 +162,40 @@ def test_the_samplers_of_the_variable_decide(
     assert tracer.start_span("s", remote(1)).is_recording()
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     assert not Recorded(pipeline).tracer.start_span("s", remote(1)).is_recording()
+
+
+SAMPLERS = [
+    ALWAYS_ON,
+    ALWAYS_OFF,
+    TraceIdRatioBased(0.5),
+    ParentBased(ALWAYS_ON),
+    ParentBasedTraceIdRatio(0.5),
+    ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF),
+    ParentBased(TraceIdRatioBased(0.5), remote_parent_not_sampled=TraceIdRatioBased(0.5)),
+]
+parents = st.builds(
+    SpanContext,
+    st.integers(0, 2**128 - 1),
+    st.integers(0, 2**64 - 1),
+    is_remote=st.booleans(),
+    trace_flags=st.integers(0, 3).map(TraceFlags),
+)
+
+
+@given(sampler=st.sampled_from(SAMPLERS), parent=st.none() | parents, seed=st.integers(0, 2**32))
+def test_samplers_decide_as_they_do_in_the_sdk(
+    sampler: Sampler, parent: SpanContext | None, seed: int
+) -> None:
+    """Under any parent and with any ids, the contexts of new spans are the same."""
+    context = Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent))
+    made = []
+    for kind in PROVIDERS.values():
+        random.seed(seed)
+        tracer = kind(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+        made.append(tracer.start_span("s", context))
+    ours, theirs = made
+    assert ours.get_span_context() == theirs.get_span_context()
+    assert ours.is_recording() == theirs.is_recording()
 
 
 class Choosing(Sampler):
@@ -239,6 +286,17 @@ def test_an_ended_span_changes_no_more(
     assert (dict(finished.attributes or {}), finished.events, finished.links) == ({}, (), ())
     with pytest.raises(TypeError):
         span.attributes["a"] = 1
+
+
+def test_a_link_to_nowhere_is_left_out(recorded: Recorded) -> None:
+    """None and invalid contexts are no links; one with attributes or a state is."""
+    invalid = trace.INVALID_SPAN_CONTEXT
+    links: Any = [None, Link(invalid), Link(invalid, {"a": 1})]
+    span: Any = recorded.tracer.start_span("s", links=links)
+    span.add_link(None)
+    span.add_link(invalid)
+    span.add_link(SpanContext(0, 0, is_remote=True, trace_state=TraceState([("k", "v")])))
+    assert [dict(link.attributes or {}) for link in span.links] == [{"a": 1}, {}]
 
 
 def test_values_are_copied_when_they_are_set(recorded: Recorded) -> None:
@@ -465,3 +523,37 @@ def test_the_sdks_own_counters_count(pipeline: str, monkeypatch: pytest.MonkeyPa
     meters.shutdown()
     assert found["otel.sdk.span.started"] == 2
     assert found["otel.sdk.span.live"] == 1
+
+
+def resident_mb() -> float:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+class Nowhere(Kept):
+    """Keep nothing."""
+
+    def export(self, batch: list[tuple[bytes, bytes]]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_memory_stays_flat_whatever_spans_say() -> None:
+    """200 000 spans with names, keys and values never seen before leave nothing behind."""
+    provider = LeanTracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(EncodedSpanProcessor(Nowhere()))
+    tracer = provider.get_tracer("t")
+
+    def spans(first: int, last: int) -> float:
+        for n in range(first, last):
+            span = tracer.start_span(f"name {n}", attributes={"id": f"{n:0100d}", "n": n})
+            span.set_attribute(f"key {n}", n % 7 == 0)
+            span.end()
+            if n % 500 == 0:
+                assert provider.force_flush()
+        gc.collect()
+        return resident_mb()
+
+    before = spans(0, 20_000)
+    assert spans(20_000, 200_000) - before < 8
+    provider.shutdown()

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from glam_sdk.telemetry.propagation import extract
-from glam_sdk.telemetry.w3c import PlainHeaders, received_by
+from glam_sdk.telemetry.w3c import PlainHeaders
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NAMES = st.sampled_from(["traceparent", "tracestate", "baggage", "x-a"])
@@ -32,21 +33,29 @@ def described(context):
 @given(st.dictionaries(NAMES, st.one_of(PARENTS, MEMBERS, st.text(max_size=30)), max_size=4))
 def test_what_is_read_is_what_the_propagators_read(headers):
     """For any headers: the same ids, flags and baggage, or left to them."""
-    found = PlainHeaders().read(headers)
+    found = PlainHeaders().read(headers, None)
     if found is not None:
-        made = extract(headers, Context())
-        assert described(found.context) == described(made)
-        assert found == received_by(found.context)
+        context, sender = found
+        assert described(context) == described(extract(headers, Context()))
+        assert sender == trace.get_current_span(context).get_span_context()
 
 
 def test_the_usual_headers_are_read():
     """A parent and an id as baggage are not left to the propagators."""
-    found = PlainHeaders().read({"traceparent": PARENT, "baggage": "correlation_id=c-1"})
-    assert found is not None
-    (_, span_id, flags, _), is_remote, entries = described(found.context)
-    assert (span_id, flags, is_remote) == (0xB7AD6B7169203331, 1, True)
-    assert entries == found.baggage == {"correlation_id": "c-1"}
-    assert PlainHeaders().read({"nats-msg-id": "1"}) == received_by(Context())
+    headers = {"traceparent": PARENT, "baggage": "correlation_id=c-1"}
+    context, sender = PlainHeaders().read(headers, None)
+    assert (sender.span_id, sender.trace_flags, sender.is_remote) == (0xB7AD6B7169203331, 1, True)
+    assert baggage.get_all(context) == {"correlation_id": "c-1"}
+    assert PlainHeaders().read({"nats-msg-id": "1"}, None) == (Context(), INVALID_SPAN_CONTEXT)
+
+
+def test_a_correlation_id_known_otherwise_stands_in():
+    """Baggage that has one wins, other baggage stays."""
+    plain = PlainHeaders()
+    for sent, expected in [("", "e"), ("x=1", "e"), ("correlation_id=c,x=1", "c")]:
+        context, _ = plain.read({"baggage": sent}, "e")
+        assert baggage.get_baggage("correlation_id", context) == expected
+        assert baggage.get_baggage("x", context) == ("1" if "x" in sent else None)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +69,15 @@ def test_the_usual_headers_are_read():
 )
 def test_the_unusual_is_left_to_the_propagators(headers):
     """State, later versions, escapes and what is long."""
-    assert PlainHeaders().read(headers) is None
+    assert PlainHeaders().read(headers, None) is None
 
 
 def test_other_propagators_are_asked():
     """Where a process is set up for another format, all headers are left to that."""
     plain, usual = PlainHeaders(), propagate.get_global_textmap()
-    assert plain.read({"traceparent": PARENT}) is not None
+    assert plain.read({"traceparent": PARENT}, None) is not None
     propagate.set_global_textmap(CompositePropagator([]))
     try:
-        assert plain.read({"traceparent": PARENT}) is None
+        assert plain.read({"traceparent": PARENT}, None) is None
     finally:
         propagate.set_global_textmap(usual)

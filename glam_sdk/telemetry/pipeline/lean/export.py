@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE
 
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
@@ -56,6 +56,12 @@ def batch_settings() -> BatchSettings:
     return BatchSettings(capacity=capacity, batch_size=size, delay_s=delay_ms / 1000)
 
 
+def longest_export_s() -> float:
+    """Return ``OTEL_BSP_EXPORT_TIMEOUT``, which the SDK reads and forgets, in seconds."""
+    rules: Any = BatchSpanProcessor
+    return float(rules._default_export_timeout_millis()) / 1000
+
+
 class EncodedSpanProcessor(SpanProcessor):
     """Encode each span when it ends and queue the bytes.
 
@@ -79,7 +85,8 @@ class EncodedSpanProcessor(SpanProcessor):
     def take(self, span: LeanSpan) -> None:
         """Queue a sampled span of ours."""
         try:
-            encoded = self._encoder.encode(span, span._attributes, span._dropped)
+            # A copy, because another thread may be about to set an attribute.
+            encoded = self._encoder.encode(span, span._attributes.copy(), span._dropped)
         except Exception:  # noqa: BLE001 - a span must not break what it observes
             self._refuse(span.name)
             return
@@ -120,12 +127,17 @@ class EncodedSpanExporter:
     Args:
         inner: The SDK's exporter for OTLP over HTTP.
         resource: Gives the resource, whose attributes are others in a forked process.
+        longest_s: Bounds an export where the exporter's own timeout is longer.
     """
 
-    def __init__(self, inner: SpanExporter, resource: Callable[[], Resource]) -> None:
-        self._inner: Any = inner
+    def __init__(
+        self, inner: Any, resource: Callable[[], Resource], *, longest_s: float | None = None
+    ) -> None:
+        self._inner = inner
         self._get_resource = resource
         self._encoded_resource: tuple[object, bytes] = (None, b"")
+        if longest_s is not None:
+            inner._client._timeout = min(inner._client._timeout, longest_s)
 
     def export(self, batch: Sequence[EncodedSpan]) -> SpanExportResult:
         """Send one batch."""

@@ -14,7 +14,6 @@ from typing import Any, Final, cast
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs import (
-    LoggerProvider,
     LogRecordProcessor,
     ReadableLogRecord,
     ReadWriteLogRecord,
@@ -26,6 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 
 EncodedRecord = tuple[bytes, bytes]
 """The scope and the body of a log record."""
@@ -39,7 +39,7 @@ _SDK_LIMIT: Final = 128
 """Attributes of a record by default; our lines stay below."""
 
 
-class LeanLoggerProvider(LoggerProvider):
+class LeanLoggerProvider(SharedResourceLoggerProvider):
     """Be the SDK's provider, with a short way for finished lines.
 
     The way is open as long as nobody else wants the records and the SDK's settings for them are the

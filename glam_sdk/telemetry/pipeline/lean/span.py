@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.attributes import BoundedAttributes, _clean_attribute_value
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanLimits
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanLimits, _is_valid_link
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
@@ -96,6 +96,11 @@ class LeanSpan(Span):
     def instrumentation_scope(self) -> InstrumentationScope:
         """Which instrumentation made the span."""
         return self._tracer.scope
+
+    @property
+    def instrumentation_info(self) -> Any:
+        """The scope under its old name, which the SDK still has."""
+        return self._tracer.instrumentation_info
 
     @property
     def dropped_attributes(self) -> int:
@@ -185,7 +190,7 @@ class LeanSpan(Span):
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Point to another span; an invalid context without attributes or state points nowhere."""
-        if not (context.is_valid or attributes or context.trace_state):
+        if not _is_valid_link(context, attributes):
             return
         limits = self._tracer.limits
         bounded = BoundedAttributes(
