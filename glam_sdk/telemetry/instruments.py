@@ -103,7 +103,7 @@ class Counter(Instrument):
         """Add an amount; names with dots go into the mapping, others may be keywords."""
         self._measure(amount, attributes, labels)
 
-    def bind(self, attributes: Attributes | None = None, **labels: Any) -> BoundAdder:
+    def bind(self, /, attributes: Attributes | None = None, **labels: Any) -> BoundAdder:
         """Return the same counter with its attributes fixed."""
         return BoundAdder(self, self._fixed(attributes, labels))
 
@@ -133,7 +133,7 @@ class Gauge(Instrument):
         """Set the current value."""
         self._measure(value, attributes, labels)
 
-    def bind(self, attributes: Attributes | None = None, **labels: Any) -> BoundGauge:
+    def bind(self, /, attributes: Attributes | None = None, **labels: Any) -> BoundGauge:
         """Return the same gauge with its attributes fixed."""
         return BoundGauge(self, self._fixed(attributes, labels))
 
@@ -159,11 +159,11 @@ class Histogram(Instrument):
         """Record a value."""
         self._measure(value, attributes, labels)
 
-    def bind(self, attributes: Attributes | None = None, **labels: Any) -> BoundRecorder:
+    def bind(self, /, attributes: Attributes | None = None, **labels: Any) -> BoundRecorder:
         """Return the same histogram with its attributes fixed."""
         return BoundRecorder(self, self._fixed(attributes, labels))
 
-    def time(self, attributes: Attributes | None = None, **labels: Any) -> Timing:
+    def time(self, /, attributes: Attributes | None = None, **labels: Any) -> Timing:
         """Record the seconds that a block takes; ``error.type`` is added when it raises."""
         shown = self._fixed(attributes, labels)
         return Timing(self, shown, self.record)

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 from glam_sdk._internal.guard import report
 from glam_sdk.telemetry.catalogue import MetricSpec, all_metrics
 from glam_sdk.telemetry.conventions import HTTP_DURATION_BUCKETS
+from glam_sdk.telemetry.prometheus_names import metric_name, sample_names
 
 WorkerRule = Literal["sum", "max", "min", "last", "worker"]
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
@@ -83,13 +84,15 @@ class Declaration:
             self.name, self.kind, self.unit, self.description, None, HTTP_DURATION_BUCKETS
         )
 
+    def samples(self) -> tuple[str, ...]:
+        """Return the names of its samples in Prometheus, in lower case."""
+        kind = "gauge" if self.kind == "up_down_counter" else self.kind
+        return sample_names(metric_name(self.name.lower(), self.unit, kind)[0], kind)
+
     def conflict(self, earlier: Declaration) -> str | None:
         """Return what contradicts an earlier declaration of the same name."""
         if self.name.lower() != earlier.name.lower():
-            return (
-                f"{self.name!r} and the earlier {earlier.name!r} are one name to Prometheus. "
-                "Choose another name for the second."
-            )
+            return _one_name(self.name, earlier.name)
         for what, shown in _MEANING.items():
             mine, first = getattr(self, what), getattr(earlier, what)
             if mine != first and not (what == "buckets" and mine is None):
@@ -102,6 +105,8 @@ class Declaration:
 
 _MEANING: Final = {"kind": "kind", "unit": "unit", "workers": "worker rule", "buckets": "buckets"}
 _declared: dict[str, Declaration] = {}
+_samples: dict[str, str] = {}
+"""Sample in Prometheus → the metric that has it."""
 _refused: set[str] = set()
 
 
@@ -121,13 +126,33 @@ def declare(declaration: Declaration) -> tuple[Declaration, str | None]:
         if earlier is not None:
             problem = declaration.conflict(earlier)
         elif len(_declared) < _MAX_NAMES:
-            earlier = _declared.setdefault(key, declaration.completed())
+            problem = _clash(declaration)
+            if problem is None:
+                earlier = _declared.setdefault(key, declaration.completed())
         else:
             problem = f"{declaration.name!r} is one metric too many. A name holds no ids."
         if problem is None and earlier is not None:
             return earlier, None
     refuse(declaration.name, problem or "")
     return declaration, problem
+
+
+def _clash(declaration: Declaration) -> str | None:
+    """Return whose samples a new name would take; otherwise they are its own from now on."""
+    samples = declaration.samples()
+    for sample in samples:
+        owner = _samples_of_the_sdk().get(sample) or _samples.get(sample)
+        if owner is not None:
+            return _one_name(declaration.name, owner)
+    _samples.update(dict.fromkeys(samples, declaration.name))
+    return None
+
+
+def _one_name(name: str, earlier: str) -> str:
+    return (
+        f"{name!r} and the earlier {earlier!r} are one name to Prometheus. "
+        "Choose another name for the second."
+    )
 
 
 def refuse(name: object, problem: str) -> None:
@@ -169,6 +194,11 @@ def _are_bounds(buckets: Any) -> bool:
 def _of_the_sdk() -> Mapping[str, Declaration]:
     """Return the metrics of the SDK, which an author may add to but not change."""
     return {_NOT_IN_PROMETHEUS.sub("_", name): _as_declared(s) for name, s in all_metrics().items()}
+
+
+@lru_cache(maxsize=1)
+def _samples_of_the_sdk() -> Mapping[str, str]:
+    return {name: one.name for one in _of_the_sdk().values() for name in one.samples()}
 
 
 def _as_declared(spec: MetricSpec) -> Declaration:

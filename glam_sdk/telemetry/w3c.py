@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
+
+from glam_sdk.context import CORRELATION_ID_KEY
 
 _PARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-0([0-3])\Z")
 _MEMBER: Final = re.compile(r"([A-Za-z0-9_.\-]+)=([A-Za-z0-9_.:/@\-]*)\Z")
@@ -24,21 +26,8 @@ _STANDARD: Final = frozenset({"traceparent", "tracestate", "baggage"})
 (_BAGGAGE,) = baggage.set_baggage("a", "b", Context())
 
 
-class Received(NamedTuple):
-    """Hold what headers say about their sender."""
-
-    context: Context
-    """The sender's span and baggage."""
-    sender: trace.SpanContext
-    """The sender's span; invalid where there is none."""
-    baggage: Mapping[str, object]
-    """The sender's baggage."""
-
-
-def received_by(context: Context) -> Received:
-    """Return the same of a context that a propagator made."""
-    sender = trace.get_current_span(context).get_span_context()
-    return Received(context, sender, baggage.get_all(context))
+Received = tuple[Context, trace.SpanContext]
+"""The sender's context, with its span and baggage, and that span once more; invalid if none."""
 
 
 class PlainHeaders:
@@ -50,11 +39,12 @@ class PlainHeaders:
         self._propagator: object = None
         self._is_standard = False
 
-    def read(self, headers: Mapping[str, str]) -> Received | None:
+    def read(self, headers: Mapping[str, str], correlation_id: str | None) -> Received | None:
         """Return what the sender said, or None where a propagator has to read the headers.
 
         Args:
             headers: With their names in lower case, and none of them twice.
+            correlation_id: Put into the baggage where that has none.
         """
         propagator = propagate.get_global_textmap()
         if propagator is not self._propagator:
@@ -72,25 +62,26 @@ class PlainHeaders:
             if found is None:
                 return None
             trace_id, span_id, flags = found.groups()
-            sender = trace.SpanContext(
-                int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=_FLAGS[flags]
-            )
+            sender = trace.SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[flags])
             values[_SPAN] = trace.NonRecordingSpan(sender)
-        entries: dict[str, object] = {}
         members = headers.get("baggage")
-        if members:
-            if not _read_members(members, entries):
-                return None
+        entries = _members(members) if members else {}
+        if entries is None:
+            return None
+        if correlation_id is not None:
+            entries.setdefault(CORRELATION_ID_KEY, correlation_id)
+        if entries:
             values[_BAGGAGE] = entries
-        return Received(Context(values), sender, entries)
+        return Context(values), sender
 
 
-def _read_members(members: str, entries: dict[str, object]) -> bool:
-    if len(members) > _LONGEST:
-        return False
-    for member in members.split(","):
+def _members(baggage: str) -> dict[str, object] | None:
+    if len(baggage) > _LONGEST:
+        return None
+    entries: dict[str, object] = {}
+    for member in baggage.split(","):
         found = _MEMBER.match(member)
         if found is None:
-            return False
+            return None
         entries[found[1]] = found[2]
-    return True
+    return entries

@@ -11,10 +11,11 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Record, recorder
+from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceMeterProvider
 
 
 class _Measurement:
@@ -28,7 +29,7 @@ class _Measurement:
     value: float
 
 
-class GlamMeterProvider(MeterProvider):
+class GlamMeterProvider(SharedResourceMeterProvider):
     """Be the SDK's provider with bound instruments."""
 
     def glam_bind(self, instrument: Any, attributes: Mapping[str, Any]) -> Record | None:

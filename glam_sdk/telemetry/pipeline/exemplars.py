@@ -6,16 +6,33 @@ an exemplar away from the second, and from the push.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.metrics import Exemplar
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData
+from opentelemetry.sdk.metrics.export import (
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+)
 
 _SeriesKey = tuple[str, int]
 _Series = tuple[Mapping[str, Any] | None, dict[int, Exemplar]]
+_ZERO: Final = -10_000
+"""Below the bucket of any positive number."""
+
+
+def bucket_of(point: object, value: float) -> int:
+    """Return which bucket a value is in; a counter has one, a power of two has two."""
+    if isinstance(point, HistogramDataPoint):
+        return bisect_left(point.explicit_bounds, value)
+    if isinstance(point, ExponentialHistogramDataPoint):
+        return math.ceil(2 * math.log2(value)) if value > 0 else _ZERO
+    return 0
 
 
 class ExemplarMemory:
@@ -55,10 +72,9 @@ class ExemplarMemory:
             if series is None:
                 # Held here, the mapping's id cannot become another's.
                 series = self._newest[key] = (point.attributes, {})
-            bounds = point.explicit_bounds if isinstance(point, HistogramDataPoint) else ()
             known = series[1]
             for exemplar in fresh or ():
-                bucket = bisect_left(bounds, exemplar.value)
+                bucket = bucket_of(point, exemplar.value)
                 if bucket not in known or exemplar.time_unix_nano >= known[bucket].time_unix_nano:
                     known[bucket] = exemplar
             kept = [e for e in known.values() if e.time_unix_nano > newer_than_ns]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -18,10 +20,11 @@ from glam_sdk._internal.ids import uuid7
 from glam_sdk.telemetry import conventions as conv
 
 
-def renew_identity(resource: Resource) -> None:
+def renew_identity(resource: Resource, *, keeps_instance_id: bool = False) -> None:
     """Give the resource, which all three signals share, the identity of this process."""
     attributes = dict(resource.attributes)
-    attributes[conv.SERVICE_INSTANCE_ID] = str(uuid7())
+    if not keeps_instance_id:
+        attributes[conv.SERVICE_INSTANCE_ID] = str(uuid7())
     attributes["process.pid"] = os.getpid()
     resource._attributes = Resource(attributes, resource.schema_url).attributes  # type: ignore[assignment]  # noqa: SLF001 - providers and tracers hold this very object
 
@@ -37,3 +40,25 @@ def forget_measurements(provider: MeterProvider, reader: Any) -> None:
     storages.pop(reader, None)
     consumer._reader_storages = storages  # noqa: SLF001
     consumer.add_metric_reader(reader)
+
+
+def call_before_fork(method: Callable[[], None]) -> None:
+    """Call a method in the parent before each fork, for as long as its object lives."""
+    _at_fork("before", method)
+
+
+def call_in_child(method: Callable[[], None]) -> None:
+    """Call a method in each forked child, for as long as its object lives."""
+    _at_fork("after_in_child", method)
+
+
+def _at_fork(moment: str, method: Callable[[], None]) -> None:
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (found := weak()) is not None:
+            found()
+
+    if hasattr(os, "register_at_fork"):  # Windows has none
+        register: Any = os.register_at_fork
+        register(**{moment: call})

@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTPTransport
 
 _DEFAULT_ENDPOINT: Final = "http://localhost:4318"
+_MAX_ANSWER: Final = 65_536
 _OTLP: Final = "OTEL_EXPORTER_OTLP"
 _CREDENTIAL_PROVIDER: Final = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
 
@@ -103,7 +104,9 @@ class KeptConnection(BaseHTTPTransport):
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request(method, target, body=data, headers=dict(headers))
         response = connection.getresponse()
-        body = response.read()
+        body = response.read(_MAX_ANSWER)
+        if not response.isclosed():
+            self._drop()  # whoever says more than that is no collector
         return Answer(response.status, response.reason, body=body, fields=response.headers)
 
     def _connect(self) -> HTTPConnection:

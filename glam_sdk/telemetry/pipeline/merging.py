@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
+from glam_sdk.telemetry.pipeline.exemplars import bucket_of
 from glam_sdk.telemetry.pipeline.set_times import set_time
 
 Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
@@ -57,11 +57,10 @@ def _shared(one: Point, other: Point) -> dict[str, Any]:
 
 
 def _newest_exemplars(one: Point, other: Point) -> list[Exemplar]:
-    """Return the newest exemplar of each bucket; a counter has one bucket."""
-    bounds = one.explicit_bounds if isinstance(one, HistogramDataPoint) else ()
+    """Return the newest exemplar of each bucket."""
     newest: dict[int, Exemplar] = {}
     for exemplar in (*(one.exemplars or ()), *(other.exemplars or ())):
-        bucket = bisect_left(bounds, exemplar.value)
+        bucket = bucket_of(one, exemplar.value)
         known = newest.get(bucket)
         if known is None or known.time_unix_nano < exemplar.time_unix_nano:
             newest[bucket] = exemplar

@@ -8,10 +8,8 @@ What ``prometheus_client`` has registered is pushed as well.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -39,10 +37,12 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
 from glam_sdk.telemetry.pipeline.exemplars import ExemplarMemory
+from glam_sdk.telemetry.pipeline.forking import call_in_child
 from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.not_exportable import Encodable
 from glam_sdk.telemetry.pipeline.otlp_numbers import carried
-from glam_sdk.telemetry.pipeline.registry import bridge, collect_registry
+from glam_sdk.telemetry.pipeline.own_registry import OwnRegistry
+from glam_sdk.telemetry.pipeline.registry import bridge
 from glam_sdk.telemetry.pipeline.set_times import TimedLastValue
 
 _log = logging.getLogger("glam_sdk.telemetry")
@@ -90,6 +90,7 @@ class ScrapeAndPushReader(MetricReader):
         self.limits = Limits(series=series_limit, label_length=label_length)
         self.on_collected: Callable[[float], None] = lambda _seconds: None
         """Called with the seconds of each collection, once it is over."""
+        self.registry = OwnRegistry()
         self._exporter = exporter
         self._interval_s = interval_s
         self._exemplars = ExemplarMemory()
@@ -98,13 +99,7 @@ class ScrapeAndPushReader(MetricReader):
         self._collected: MetricsData | None = None
         self._is_shut_down = False
         self._start()
-        weak = weakref.WeakMethod(self._start)
-
-        def start_in_child() -> None:
-            if (start := weak()) is not None:
-                start()
-
-        os.register_at_fork(after_in_child=start_in_child)
+        call_in_child(self._start)
 
     def _start(self) -> None:
         """Make locks and the push thread; again in a forked child, which has neither."""
@@ -186,7 +181,8 @@ class ScrapeAndPushReader(MetricReader):
     def _with_registry(self, data: MetricsData, now_ns: int) -> MetricsData:
         """Add what ``prometheus_client`` has registered."""
         taken = {metric.name for metric in iterate_metrics(data)}
-        scope = bridge(collect_registry(), now_ns=now_ns, taken=taken)
+        found, since_ns = self.registry.collect(), self.registry.since_ns
+        scope = bridge(found, now_ns=now_ns, taken=taken, since_ns=since_ns)
         if not scope.metrics:
             return data
         if not data.resource_metrics:

@@ -20,15 +20,30 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from glam_sdk._internal.version import __version__
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.pipeline.forking import call_in_child
 
-_STARTED: Final = time.monotonic()
 _STATM: Final = Path("/proc/self/statm")
 _FDS: Final = Path("/proc/self/fd")
 _Read = Callable[[CallbackOptions], Iterable[Observation]]
 
 
+class _Origin:
+    """Be where this process began, the one it was forked from left out."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+        self.collections: list[dict[str, int]] = [{}, {}, {}]
+
+    def renew(self) -> None:
+        self.at, self.collections = time.monotonic(), gc.get_stats()
+
+
+_origin: Final = _Origin()
+
+
 def observe_process(provider: MeterProvider) -> None:
     """Show the process on the scrape and in the push."""
+    call_in_child(_origin.renew)
     meter = provider.get_meter("glam_sdk.process", __version__, conv.SCHEMA_URL)
     counters: list[tuple[str, str, str, _Read]] = [
         (conv.PROCESS_CPU_TIME, "s", "CPU seconds of the process.", _cpu),
@@ -94,10 +109,11 @@ def _threads(_: CallbackOptions) -> Iterable[Observation]:
 def _gc(what: str) -> _Read:
     def read(_: CallbackOptions) -> Iterable[Observation]:
         for generation, stats in enumerate(gc.get_stats()):
-            yield Observation(stats[what], {conv.CPYTHON_GC_GENERATION: generation})
+            before = _origin.collections[generation].get(what, 0)
+            yield Observation(stats[what] - before, {conv.CPYTHON_GC_GENERATION: generation})
 
     return read
 
 
 def _uptime(_: CallbackOptions) -> Iterable[Observation]:
-    yield Observation(round(time.monotonic() - _STARTED, 3))
+    yield Observation(round(time.monotonic() - _origin.at, 3))

@@ -17,7 +17,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from glam_sdk.telemetry.pipeline import prometheus_names as names
+from glam_sdk.telemetry import prometheus_names as names
 from glam_sdk.telemetry.pipeline import prometheus_protobuf as protobuf
 from glam_sdk.telemetry.pipeline.metrics import iterate_metrics
 from glam_sdk.telemetry.pipeline.prometheus_accept import (

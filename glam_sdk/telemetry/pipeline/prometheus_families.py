@@ -10,24 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint, Sum
 from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from glam_sdk.telemetry.pipeline import merging
-from glam_sdk.telemetry.pipeline import prometheus_names as names
+from glam_sdk.telemetry import prometheus_names as names
 
 _log = logging.getLogger("glam_sdk.telemetry")
-_SUFFIXES: Final = {
-    "counter": ("", "_total", "_created"),
-    "gauge": ("",),
-    "histogram": ("", "_bucket", "_sum", "_count", "_created"),
-    "summary": ("", "_sum", "_count", "_created"),
-    "gaugehistogram": ("", "_bucket", "_gsum", "_gcount"),
-    "info": ("", "_info"),
-}
 
 
 @dataclass(slots=True)
@@ -122,7 +114,7 @@ class Families:
 
     def _claim(self, name: str, kind: str) -> bool:
         """Reserve every sample name of a family; False when one belongs to another."""
-        wanted = [name + suffix for suffix in _SUFFIXES.get(kind, ("",))]
+        wanted = names.sample_names(name, kind)
         if any(self._claimed.get(sample, name) != name for sample in wanted):
             return False
         if name in self._claimed:

@@ -25,7 +25,7 @@ from prometheus_client.samples import Sample
 
 from glam_sdk.telemetry.pipeline.merging import downscale
 from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family, Warned, escaped
-from glam_sdk.telemetry.pipeline.prometheus_names import label_pairs
+from glam_sdk.telemetry.prometheus_names import label_pairs
 from glam_sdk.telemetry.pipeline.prometheus_samples import classic_buckets, newest_by_bucket
 
 _TYPES: Final = {"counter": 0, "gauge": 1, "summary": 2, "untyped": 3, "histogram": 4}
@@ -107,7 +107,8 @@ def _native(point: ExponentialHistogramDataPoint) -> bytes:
     body = _sint(5, schema) + _double(6, _ZERO_THRESHOLD) + _uint(7, point.zero_count)
     body += _spans(downscale(point.negative, by), span=9, delta=10)
     body += _spans(downscale(point.positive, by), span=12, delta=13)
-    return body + b"".join(_message(16, _exemplar(e)) for e in point.exemplars or ())
+    exemplars = sorted(point.exemplars or (), key=lambda e: e.time_unix_nano)  # or they are refused
+    return body + b"".join(_message(16, _exemplar(e)) for e in exemplars)
 
 
 def _spans(buckets: Buckets, *, span: int, delta: int) -> bytes:

@@ -19,8 +19,8 @@ from opentelemetry.sdk.metrics.export import (
 
 from glam_sdk.telemetry.pipeline.merging import downscale
 from glam_sdk.telemetry.pipeline.prometheus_accept import Format
-from glam_sdk.telemetry.pipeline.prometheus_names import is_legacy
-from glam_sdk.telemetry.pipeline.prometheus_names import labels as render_labels
+from glam_sdk.telemetry.prometheus_names import is_legacy
+from glam_sdk.telemetry.prometheus_names import labels as render_labels
 
 _CLASSIC_SCALE: Final = 1
 """Finest scale of exponential buckets shown as classic ones: two for each power of two."""

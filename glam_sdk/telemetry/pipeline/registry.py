@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -61,45 +62,21 @@ def _report(name: str, event: str) -> None:
         _log.warning(event, extra={"metric": name}, exc_info=True)
 
 
-def without(
-    metrics: Iterable[RegistryMetric], inherited: Iterable[RegistryMetric]
-) -> list[RegistryMetric]:
-    """Return families without what was counted before this process was forked."""
-    known = {
-        (sample.name, _key(sample.labels)): sample.value
-        for family in inherited
-        if family.type in {"counter", "histogram", "summary"}
-        and not family.name.startswith("process_")  # those are the process's own already
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
-    if not known:
-        return list(metrics)
-    found = []
-    for family in metrics:
-        own = RegistryMetric(family.name, family.documentation, family.type, family.unit)
-        own.samples = [
-            sample._replace(
-                value=max(0.0, sample.value - known.get((sample.name, _key(sample.labels)), 0.0))
-            )
-            for sample in family.samples
-        ]
-        found.append(own)
-    return found
-
-
-def bridge(metrics: Iterable[RegistryMetric], *, now_ns: int, taken: set[str]) -> ScopeMetrics:
+def bridge(
+    metrics: Iterable[RegistryMetric], *, now_ns: int, taken: set[str], since_ns: int = 0
+) -> ScopeMetrics:
     """Return registry families as OpenTelemetry metrics of the scope ``prometheus_client``.
 
     Args:
-        metrics: What :func:`collect_registry` returned.
+        metrics: What is registered.
         now_ns: Time of the collection.
         taken: Names that OpenTelemetry instruments have; families of these names are left out.
+        since_ns: When the process was forked; what does not say when it was created starts then.
     """
     converted: list[Metric] = []
     for family in metrics:
         try:
-            found = list(_convert(family, now_ns))
+            found = list(_convert(family, now_ns, since_ns or _LOADED_NS))
         except (TypeError, ValueError, KeyError, OverflowError):
             _report(family.name, "metrics.not_exportable")
             continue
@@ -107,10 +84,11 @@ def bridge(metrics: Iterable[RegistryMetric], *, now_ns: int, taken: set[str]) -
     return ScopeMetrics(scope=_SCOPE, metrics=converted, schema_url="")
 
 
-def _convert(family: RegistryMetric, now_ns: int) -> Iterator[Metric]:
-    created = {
-        _key(s.labels): int(s.value * 1e9) for s in family.samples if s.name.endswith("_created")
-    }
+def _convert(family: RegistryMetric, now_ns: int, since_ns: int) -> Iterator[Metric]:
+    created = defaultdict(lambda: since_ns)
+    for sample in family.samples:
+        if sample.name.endswith("_created"):
+            created[label_key(sample.labels)] = int(sample.value * 1e9)
     if family.type in {"histogram", "gaugehistogram"}:
         points = list(_histogram_points(family, created, now_ns))
         if points:
@@ -139,7 +117,7 @@ def _metric(family: RegistryMetric, name: str, data: Any) -> Metric:
 def _number(
     sample: Sample, created: Mapping[_Labels, int], now_ns: int, *, is_counter: bool
 ) -> NumberDataPoint:
-    start = created.get(_key(sample.labels), _LOADED_NS) if is_counter else now_ns
+    start = created[label_key(sample.labels)] if is_counter else now_ns
     return NumberDataPoint(
         attributes=dict(sample.labels),
         start_time_unix_nano=start,
@@ -157,9 +135,9 @@ def _histogram_points(
     for sample in family.samples:
         if sample.name.endswith("_bucket"):
             labels = {k: v for k, v in sample.labels.items() if k != "le"}
-            series.setdefault(_key(labels), []).append(sample)
+            series.setdefault(label_key(labels), []).append(sample)
         elif sample.name.endswith("sum"):
-            totals[_key(sample.labels)] = sample.value
+            totals[label_key(sample.labels)] = sample.value
     for key, buckets in series.items():
         buckets.sort(key=lambda sample: float(sample.labels["le"]))
         cumulative = [int(sample.value) for sample in buckets]
@@ -167,7 +145,7 @@ def _histogram_points(
         bounds = [float(sample.labels["le"]) for sample in buckets]
         yield HistogramDataPoint(
             attributes=dict(key),
-            start_time_unix_nano=created.get(key, _LOADED_NS),
+            start_time_unix_nano=created[key],
             time_unix_nano=now_ns,
             count=cumulative[-1],
             sum=totals.get(key, 0.0),
@@ -205,5 +183,6 @@ def _hex(text: str | None) -> int | None:
         return None
 
 
-def _key(labels: Mapping[str, str]) -> _Labels:
+def label_key(labels: Mapping[str, str]) -> _Labels:
+    """Return labels as a key that is equal for equal series."""
     return frozenset(labels.items())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +10,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client.metrics_core import Metric as RegistryMetric
 
 from glam_sdk.telemetry.pipeline import forking, workers
 from glam_sdk.telemetry.pipeline.limits import Limits
 from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader
+from glam_sdk.telemetry.pipeline.own_registry import OwnRegistry
 from glam_sdk.telemetry.pipeline.prometheus import Renderer
 from glam_sdk.telemetry.pipeline.prometheus_accept import choose_format
-from glam_sdk.telemetry.pipeline.registry import collect_registry, without
 from glam_sdk.telemetry.pipeline.set_times import remember_set_times, with_set_times
 from glam_sdk.telemetry.pipeline.snapshot import Snapshot
 from glam_sdk.telemetry.pipeline.worker_sum import total
@@ -54,10 +50,9 @@ class Scraper:
         self._limits = reader.limits if reader is not None else Limits()
         self._renderer = Renderer()
         self._group: WorkerGroup | None = None
-        self._inherited: list[RegistryMetric] = []
-        self._counted: list[RegistryMetric] = []
+        self._registry = reader.registry if reader is not None else OwnRegistry()
         self._joining = threading.Lock()
-        _at_fork(self._before_fork, self._after_fork)
+        forking.call_in_child(self._after_fork)
 
     def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return body and content type; blocking."""
@@ -65,7 +60,7 @@ class Scraper:
         group = self._group
         if group is None:
             data = self._reader.snapshot() if self._reader is not None else None
-            body = self._renderer.render(data, self._registry(), self._resource, form)
+            body = self._renderer.render(data, self._registry.collect(), self._resource, form)
             return body, form.content_type
         summed = total(group.collect(), self._limits)
         data = _as_data(summed, self._resource)
@@ -98,41 +93,16 @@ class Scraper:
 
     def _snapshot(self) -> Snapshot:
         data = self._reader.snapshot() if self._reader is not None else None
-        return Snapshot.of(data, with_set_times(self._registry()))
-
-    def _registry(self) -> list[RegistryMetric]:
-        found = collect_registry()
-        return without(found, self._inherited) if self._inherited else found
-
-    def _before_fork(self) -> None:
-        # In the parent, where no lock of a value can be held by a thread that is gone.
-        self._counted = collect_registry() if self._group is None else []
+        return Snapshot.of(data, with_set_times(self._registry.collect()))
 
     def _after_fork(self) -> None:
         self._joining = threading.Lock()
         group, self._group = self._group, None
         if group is not None:
             group.abandon()
-        self._inherited = self._counted or self._inherited
-        if not self._keeps_identity:
-            forking.renew_identity(self._resource)
+        forking.renew_identity(self._resource, keeps_instance_id=self._keeps_identity)
         if self._provider is not None and self._reader is not None:
             forking.forget_measurements(self._provider, self._reader)
-
-
-def _at_fork(before: Callable[[], None], after: Callable[[], None]) -> None:
-    """Call two methods around each fork for as long as their object lives."""
-    weak_before, weak_after = weakref.WeakMethod(before), weakref.WeakMethod(after)
-
-    def call_before() -> None:
-        if (method := weak_before()) is not None:
-            method()
-
-    def call_after() -> None:
-        if (method := weak_after()) is not None:
-            method()
-
-    os.register_at_fork(before=call_before, after_in_child=call_after)
 
 
 def _as_data(snapshot: Snapshot, resource: Resource) -> MetricsData:

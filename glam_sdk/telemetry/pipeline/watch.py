@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from glam_sdk.telemetry.pipeline.export_errors import ExportError, ExportErrors, describe, unwrapped
+from glam_sdk.telemetry.pipeline.forking import call_in_child
 
 _FAILING_AFTER: Final = 2
 """Failures in a row until a signal counts as failing; one may be a collector's restart."""
@@ -59,6 +60,12 @@ class ExportRecord:
             self.failures_in_a_row += 1
             self.items_failed[error.kind] = self.items_failed.get(error.kind, 0) + items
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.succeeded = self.failed = self.failures_in_a_row = self.items_exported = 0
+        self.items_failed, self.last_error = {}, None
+        self.last_s = self.longest_s = 0.0
+
 
 @dataclass(slots=True)
 class QueueRecord:
@@ -82,14 +89,29 @@ class QueueRecord:
         """Count what was handed to the exporter."""
         self.processed += count
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.processed, self.dropped = 0, {}
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, weakref_slot=True)
 class ExportWatch:
-    """Watch the exporters and queues of all signals."""
+    """Watch the exporters and queues of all signals; a forked child has exported nothing yet."""
 
     records: dict[str, ExportRecord] = field(default_factory=dict)
     queues: dict[str, list[QueueRecord]] = field(default_factory=dict)
     observer: Observer | None = None
+
+    def __post_init__(self) -> None:
+        """Begin anew in a forked child."""
+        call_in_child(self._forget)
+
+    def _forget(self) -> None:
+        for record in self.records.values():
+            record.forget()
+        for queues in self.queues.values():
+            for queue in queues:
+                queue.forget()
 
     def over(self, signal: str, exporter: Any) -> Any:
         """Return the exporter, its ``export`` watched; everything else is its own."""

@@ -118,6 +118,23 @@ def test_labels_are_given_as_opentelemetry_has_them_too(telemetry) -> None:
     assert 'author_named_total{a_b="c"} 3\n' in telemetry.scrape()
 
 
+def test_any_word_can_be_a_label(telemetry) -> None:
+    """Also one that a method's own parameter has."""
+    words = {"self": "x", "amount": "y", "value": "z"}
+    seen = counter("author.words")
+    seen.add(1, **words)
+    seen.bind(**words).add(2)
+    took = histogram("author.words.duration", unit="s")
+    with took.time(**words), took.bind(**words).time(), timer("author.words.duration", **words):
+        pass
+    gauge("author.words.level").bind(**words).set(4)
+    text = telemetry.scrape()
+    labels = '{amount="y",self="x",value="z"}'
+    assert f"author_words_total{labels} 3\n" in text
+    assert f"author_words_duration_seconds_count{labels} 3\n" in text
+    assert f"author_words_level{labels} 4\n" in text
+
+
 def test_a_name_that_is_timed_and_declared_is_one_stream(telemetry) -> None:
     """A timer has buckets and description of the histogram that was declared by its name."""
     declared = histogram("author.shared.duration", unit="s", description="Ours.", buckets=[1, 2])

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from glam_sdk.api.metrics import create_metrics_router
-from glam_sdk.telemetry.pipeline import prometheus_names as names
+from glam_sdk.telemetry import prometheus_names as names
 from glam_sdk.telemetry.pipeline.merging import downscale
 from glam_sdk.telemetry.pipeline.prometheus_accept import choose_format
 from glam_sdk.telemetry.pipeline.prometheus_samples import number
@@ -116,6 +116,23 @@ def test_exemplars_survive_scrapes_on_counters_and_on_every_bucket(measured, tra
         assert buckets == {"1.0": ids[0], "2.0": ids[1], "+Inf": ids[2]}
         assert re.search(r'c_total 3 # \{span_id="\w{16}",trace_id="\w{32}"\} 1\.0 \d+\.\d+', text)
     assert " # {" not in measured.text()
+
+
+def test_exponential_buckets_have_exemplars_each(monkeypatch, tracer) -> None:
+    """Shown as classic buckets, from each a trace can be reached, also at the second scrape."""
+    view = View(instrument_name="*", aggregation=ExponentialBucketHistogramAggregation())
+    measured = measure(monkeypatch, views=(view,))
+    seconds = measured.meter().create_histogram("d", "s")
+    traces = []
+    for value in (0.01, 0.02, 0.7, 5.0, 100.0):
+        with tracer.start_as_current_span("s") as span:
+            seconds.record(value)
+            traces.append(f"{span.get_span_context().trace_id:032x}")
+    for _ in range(2):
+        lines = [line for line in measured.openmetrics().splitlines() if " # {" in line]
+        assert [trace for trace in traces if any(trace in line for line in lines)] == traces
+        assert len(lines) == 5
+    measured.provider.shutdown()
 
 
 def test_a_measurement_without_a_sampled_span_leaves_no_exemplar(measured: Measured) -> None:

@@ -60,8 +60,12 @@ def _again(kind: Callable[..., Any], first: dict[str, Any], second: dict[str, An
 
 def _two(one: Callable[[str], Any], name: str, other: Callable[[str], Any], like: str) -> None:
     number = next(_numbers)
-    one(f"{name}{number}")
-    other(f"{like}{number}")
+    for kind, form in ((one, name), (other, like)):
+        kind(form.format(number) if "{" in form else f"{form}{number}")
+
+
+def _seconds(name: str) -> object:
+    return up_down_counter(name, unit="s")
 
 
 def _timed(name: Any) -> None:
@@ -111,6 +115,26 @@ _BAD: dict[str, tuple[Callable[[], object], str]] = {
     "one name to Prometheus": (
         lambda: _two(counter, "misuse.a.x", gauge, "misuse.a_x"),
         "one name to Prometheus",
+    ),
+    "one counter to Prometheus": (
+        lambda: _two(counter, "misuse.a.y", counter, "misuse.a.y{}.total"),
+        "one name to Prometheus",
+    ),
+    "one unit to Prometheus": (
+        lambda: _two(_seconds, "misuse.a.z", _seconds, "misuse.a.z{}.seconds"),
+        "one name to Prometheus",
+    ),
+    "a counter's sample": (
+        lambda: _two(counter, "misuse.a.v", gauge, "misuse.a.v{}.total"),
+        "one name to Prometheus",
+    ),
+    "a histogram's sample": (
+        lambda: _two(counter, "misuse.a.w{}.count", histogram, "misuse.a.w"),
+        "one name to Prometheus",
+    ),
+    "our counter's sample": (
+        lambda: gauge("process.cpu.time.seconds.total"),
+        "'process.cpu.time' are one name",
     ),
     "our name": (
         lambda: histogram("http.server.request.duration", unit="ms"),

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from glam_sdk.telemetry.metrics import gauge
-from glam_sdk.telemetry.pipeline.registry import without
+from glam_sdk.telemetry.pipeline.own_registry import without
 from glam_sdk.telemetry.pipeline.snapshot import CUMULATIVE, ScopedMetric, Snapshot, points_of
 from glam_sdk.telemetry.pipeline.worker_group import WorkerGroup
 from glam_sdk.telemetry.pipeline.worker_sum import Source, retired, total

@@ -46,6 +46,14 @@ _PER: Final = {
     "mo": "month",
     "y": "year",
 }
+_SUFFIXES: Final = {
+    "counter": ("", "_total", "_created"),
+    "gauge": ("",),
+    "histogram": ("", "_bucket", "_sum", "_count", "_created"),
+    "summary": ("", "_sum", "_count", "_created"),
+    "gaugehistogram": ("", "_bucket", "_gsum", "_gcount"),
+    "info": ("", "_info"),
+}
 _NOT_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]+")
 _NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9]+")  # runs of underscores become one
 _LEGACY: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -71,6 +79,16 @@ def metric_name(name: str, unit: str, kind: str, *, utf8: bool = False) -> tuple
     if word:
         base = f"{_without(base, word)}_{word}"
     return base, word
+
+
+def sample_names(family: str, kind: str) -> tuple[str, ...]:
+    """Return every name that the samples of a family may have, in any format.
+
+    Args:
+        family: As :func:`metric_name` returns it.
+        kind: Prometheus' type.
+    """
+    return tuple(family + suffix for suffix in _SUFFIXES.get(kind, ("",)))
 
 
 def _without(name: str, suffix: str) -> str:
