@@ -46,6 +46,25 @@ def checked_rows(
     return checked
 
 
+def refuse_repeated(rows: Sequence[Row], on: Sequence[str]) -> None:
+    """Refuse rows that are the same row: PostgreSQL can't write one twice in a statement.
+
+    Raises:
+        ValueError: Naming the first two.
+    """
+    seen: dict[tuple[object, ...], int] = {}
+    for number, row in enumerate(rows):
+        key = tuple(row.get(name) for name in on)
+        if None in key:
+            continue  # a default, or NULL, which equals nothing
+        before = seen.setdefault(key, number)
+        if before != number:
+            raise ValueError(
+                f"Rows {before} and {number} have the same {', '.join(on)}. "
+                "Give each row of an upsert once."
+            )
+
+
 def upsert_statement(
     session: Session, mapper: Mapper[Any], on: Sequence[str], update: Sequence[str]
 ) -> Any:

@@ -37,7 +37,7 @@ _CHECK_TIMEOUT_S: Final = 2.0
 _CREATE_TIMEOUT_S: Final = 30.0
 _STOP_TIMEOUT_S: Final = 5.0
 _CREATE_LOCK: Final = 0x676C616D_64646C  # "glam" "ddl": one instance at a time creates tables
-_CREATE_OPTIONS: Final = {UNTRACED: True, sqlite.BEGIN: "BEGIN IMMEDIATE"}
+_CREATE_OPTIONS: Final = {UNTRACED: True, sqlite.BEGIN: sqlite.WRITING}
 _SUSPECTS: Final = {"28": ("user", "password"), "3D": ("name",)}  # by class of SQLSTATE
 
 
@@ -256,11 +256,14 @@ def _sessions(
         execution = {"postgresql_readonly": True} if options.read_only else {}
         if options.isolation is not None:
             execution["isolation_level"] = options.isolation
-    elif not options.read_only:
-        execution = {sqlite.BEGIN: "BEGIN IMMEDIATE"}
+    elif options.read_only:
+        execution = {sqlite.QUERY_ONLY: True}
+    else:
+        execution = {sqlite.BEGIN: sqlite.WRITING}
     return async_sessionmaker(
         engine.execution_options(**execution) if execution else engine,
         expire_on_commit=False,
+        close_resets_only=False,  # who still holds it would begin a transaction nobody ends
         info={} if tracer is None else {TRACER: tracer},
         sync_session_class=ReadOnlySession if options.read_only else ScopedSession,
     )

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import sqlite
+from glam_sdk.database.endings import watch_endings
 from glam_sdk.database.errors import translate_driver_errors
 from glam_sdk.database.plans import common_attributes
 from glam_sdk.database.pool import PoolWatch
@@ -46,6 +47,8 @@ def build_engine(
     engine = create_async_engine(url, echo=settings.echo, hide_parameters=True, **options)
     if is_sqlite:
         sqlite.prepare(engine.sync_engine)
+    elif url.get_backend_name() == "postgresql":
+        watch_endings(engine.sync_engine)
     translate_driver_errors(engine.sync_engine, settings.safe_url())
     telemetry.observe(
         engine.sync_engine,

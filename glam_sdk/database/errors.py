@@ -20,6 +20,7 @@ from glam_sdk.database.redaction import (
     hide_values,
     key_columns,
     reason,
+    refuses_value,
     status_code,
 )
 from glam_sdk.database.sqlstates import (
@@ -63,7 +64,8 @@ def translate(error: exc.SQLAlchemyError) -> BaseException:
 
     Unique and foreign keys become ConflictError, other constraints ValidationError, the rest
     DatabaseError with ``retryable``. Mistakes in the program (such as InvalidRequestError) are
-    returned unchanged, and a value that a column type refused as the type's own error.
+    returned unchanged. A value that a column type refused is a ValidationError, unless the type
+    raised an error class of its own.
     """
     if isinstance(error, exc.TimeoutError):
         return DatabaseError(
@@ -77,12 +79,29 @@ def translate(error: exc.SQLAlchemyError) -> BaseException:
         return _database_error(error)
     if isinstance(error, exc.StatementError):
         return _refused_value(error)
+    if isinstance(error, exc.PendingRollbackError):
+        return nothing_kept(None)
     if isinstance(error, StaleDataError):
         return ConflictError(
             "The row was changed or deleted by somebody else meanwhile. Load it anew.",
             current_state="changed",
         )
     return error
+
+
+def nothing_kept(code: str | None) -> DatabaseError:
+    """Return the error for a transaction that goes on after a statement that ended it.
+
+    Args:
+        code: That the database has for it.
+    """
+    return DatabaseError(
+        "A statement of this transaction failed, so nothing of it can be kept. Let its error "
+        "end the unit of work, or put what may fail into uow.savepoint().",
+        operation="COMMIT",
+        error_code=code,
+        retryable=False,
+    )
 
 
 def outcome_unknown(error: exc.DBAPIError) -> DatabaseError:
@@ -117,7 +136,7 @@ def translate_driver_errors(engine: Engine, where: str) -> None:
     """Take the values of rows out of an engine's errors, and make ours of bare ones.
 
     Drivers raise an OSError for refused and broken connections, and SQLite's an OverflowError for
-    a number that no column can hold.
+    a number that no column can hold and a ProgrammingError for a type it does not know.
 
     Args:
         engine: Whose.
@@ -137,7 +156,7 @@ def translate_driver_errors(engine: Engine, where: str) -> None:
         if isinstance(original, OSError):
             context.is_disconnect = True
             return unreachable(where, original)
-        if isinstance(original, OverflowError):
+        if isinstance(original, OverflowError) or _is_unbindable(original):
             return _bad_value(context.statement, None)
         return None
 
@@ -158,7 +177,7 @@ def _refused_value(error: exc.StatementError) -> BaseException:
     if isinstance(refused, AttributeError) and refused.name in ("hex", "replace"):
         # SQLAlchemy's Uuid asks any value for its digits.
         return ValidationError("A value that is no uuid.UUID was given for a UUID column.")
-    return refused or error
+    return _bad_value(error.statement, None) if refuses_value(refused) else refused or error
 
 
 def _integrity_error(error: exc.IntegrityError) -> GlamBaseError:
@@ -217,8 +236,18 @@ def _database_error(error: exc.DBAPIError) -> GlamBaseError:
         operation=statement.operation or None,
         table=statement.collection,
         error_code=code,
-        retryable=error.connection_invalidated or is_retryable(code),
+        retryable=error.connection_invalidated or is_retryable(code) or _is_stale_plan(orig),
     )
+
+
+def _is_stale_plan(driver: BaseException) -> bool:
+    """Tell whether asyncpg's plan was older than the schema; it has forgotten it by now."""
+    return type(driver).__name__ == "InvalidCachedStatementError"
+
+
+def _is_unbindable(driver: BaseException) -> bool:
+    """Tell whether SQLite was given a value of a type it does not know."""
+    return type(driver).__module__ == "sqlite3" and str(driver).startswith("Error binding")
 
 
 def _what_failed(error: exc.DBAPIError, summary: str, code: str | None, why: str) -> str:

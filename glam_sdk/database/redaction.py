@@ -26,7 +26,16 @@ _SPEAKING_SQLITE: Final = re.compile(
     r"|(?:UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed"
 )
 _KEY: Final = re.compile(r"Key \((.*?)\)=\(")
+_OF_A_VALUE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _NAMED: Final = ("table_name", "column_name", "constraint_name")
+
+
+def refuses_value(error: BaseException | None) -> bool:
+    """Tell whether Python or SQLAlchemy found that a value is none of its column's type.
+
+    The text of such an error quotes the value. An error class of the type's own author does not.
+    """
+    return isinstance(error, _OF_A_VALUE) and type(error).__module__ in ("builtins", "decimal")
 
 
 def status_code(driver_error: BaseException | None) -> str | None:
@@ -82,7 +91,10 @@ def _speaks(driver: BaseException, code: str | None) -> bool:
 def _hide(context: ExceptionContext) -> None:
     wrapped, adapter = context.sqlalchemy_exception, context.original_exception
     if not isinstance(wrapped, exc.DBAPIError):
-        return  # not the driver's, so not a row's
+        if isinstance(wrapped, exc.StatementError) and refuses_value(adapter):
+            said = type(adapter).__name__
+            adapter.args, wrapped.args = (said,), (f"(builtins.{said}) a value was refused",)
+        return
     with guarded("database.redaction"):
         driver = driver_error(adapter)
         code = status_code(adapter)

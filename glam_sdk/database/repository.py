@@ -90,6 +90,7 @@ class Repository(ReadRepository[M]):
                     f"Row {number} has the columns {sorted(row)}, the first {sorted(names)}. "
                     "Give all rows of an upsert the same columns."
                 )
+        bulk.refuse_repeated(checked, on)
         # Where nothing else is left to take over, the key itself is: the row is then returned.
         taken = update if update is not None else [n for n in names if n not in on] or list(on)
         statement = bulk.upsert_statement(session, self._mapper, on, taken)
@@ -166,7 +167,8 @@ class Repository(ReadRepository[M]):
         marks = None if self._execution else deletion(self.model)
         if marks is None:
             return await self._change(delete(self.model).where(*matching), filters)
-        return await self._change(update(self.model).where(*matching).values(marks), filters)
+        # Of live rows only, whatever the filters name: a row marked before keeps its moment.
+        return await self._change(update(self.model).where(*matching).values(marks), {})
 
     @operation
     async def restore(self, entity_id: object) -> M:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnClause,
+    CompoundSelect,
     Join,
     Label,
     Result,
@@ -31,6 +32,7 @@ from sqlalchemy.orm import (
     with_loader_criteria,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.selectable import SelectStatementGrouping
 
 from glam_sdk.database.deletion import (
     INCLUDE_DELETED,
@@ -180,7 +182,8 @@ def _refuse_giving_away(state: ORMExecuteState, merchant_id: UUID) -> None:
     """Refuse an UPDATE that would hand rows to another merchant."""
     # SQLAlchemy has no public way to read an UPDATE's SET.
     given: Mapping[Any, Any] = getattr(state.statement, "_values", None) or {}
-    for column, value in given.items():
+    also = state.parameters if isinstance(state.parameters, Mapping) else {}
+    for column, value in (*given.items(), *also.items()):
         new = getattr(value, "value", value)
         if getattr(column, "key", column) == "merchant_id" and new != merchant_id:
             raise ForbiddenError("A row cannot be given to another merchant from here.")
@@ -209,6 +212,10 @@ def _names_bare(statement: Any) -> bool:
     made of is full of such tables.
     """
     # SQLAlchemy has no public way to read a SELECT as it was written.
+    if isinstance(statement, SelectStatementGrouping):
+        return _names_bare(statement.element)
+    if isinstance(statement, CompoundSelect):
+        return any(map(_names_bare, statement.selects))
     joined = (join[0] for join in getattr(statement, "_setup_joins", ()))
     named: list[Any] = [*getattr(statement, "_raw_columns", ()), *joined]
     named += getattr(statement, "_from_obj", ())

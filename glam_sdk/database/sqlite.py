@@ -23,6 +23,9 @@ BEGIN: Final = "glam_sqlite_begin"
 ``BEGIN IMMEDIATE`` takes the write lock at once and waits for it. A transaction that reads first
 and then writes can't wait: SQLite fails it as soon as somebody else has written in between.
 """
+WRITING: Final = "BEGIN IMMEDIATE"
+QUERY_ONLY: Final = "glam_sqlite_query_only"
+"""Execution option of transactions that SQLite lets write nothing, however they ask for it."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
 
@@ -82,9 +85,15 @@ def prepare(engine: Engine) -> None:
         cursor.close()
 
     def begin(connection: Connection) -> None:
-        sql: str = connection.get_execution_options().get(BEGIN, "BEGIN")
+        options = connection.get_execution_options()
+        sql: str = options.get(BEGIN, "BEGIN")
+        query_only: bool = options.get(QUERY_ONLY, False)
         raw: Any = connection.connection.dbapi_connection
         try:
+            if connection.info.get(QUERY_ONLY, False) is not query_only:
+                switch = f"PRAGMA query_only = {int(query_only)}"
+                raw.run_async(lambda driver: driver.execute(switch))
+                connection.info[QUERY_ONLY] = query_only
             # Not by a cursor of SQLAlchemy's: that is three trips to the connection's thread.
             raw.run_async(lambda driver: driver.execute(sql))
         except sqlite3.Error as error:
@@ -99,6 +108,14 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "connect", set_up)
     event.listen(engine, "invalidate", give_up)
     event.listen(engine, "begin", begin)
+
+
+def wait_for_others(connection: Connection, milliseconds: int) -> None:
+    """Let a connection wait so long for whoever is writing; nothing on another database."""
+    if connection.dialect.name == "sqlite":
+        raw: Any = connection.connection.dbapi_connection
+        pragma = f"PRAGMA busy_timeout = {milliseconds}"
+        raw.run_async(lambda driver: driver.execute(pragma))
 
 
 @contextmanager

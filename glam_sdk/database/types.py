@@ -14,6 +14,10 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+class NaiveDatetimeError(ValueError):
+    """Say that nobody knows which instant a datetime means."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Store an aware datetime as UTC and refuse a naive one.
 
@@ -32,8 +36,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         """
         if value is None:
             return None
+        if not isinstance(value, datetime):
+            raise TypeError("A value that is no datetime was given for a moment.")
         if value.utcoffset() is None:
-            raise ValueError(
+            raise NaiveDatetimeError(
                 f"{value.isoformat()} has no time zone. "
                 "Give an aware datetime, such as datetime.now(UTC)."
             )

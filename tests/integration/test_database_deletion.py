@@ -201,6 +201,20 @@ async def test_a_delete_statement_marks_the_rows_it_names(db: Database) -> None:
     assert await kept(db, Line) == [MARKED] * 2
 
 
+async def test_a_row_marked_before_keeps_its_moment(db: Database) -> None:
+    """Naming deleted rows finds them; deleting them once more changes nothing."""
+    key = await an_order(db)
+    async with db.unit_of_work() as uow:
+        assert await uow.repository(Order).delete_all(id=key) == 1
+    async with db.unit_of_work() as uow:
+        found = await uow.repository(Order).find_one(is_deleted=True)
+        assert found is not None
+        before = (found.deleted_at, found.version)
+        assert await uow.repository(Order).delete_all(is_deleted=True) == 0
+        await uow.session.refresh(found)
+        assert (found.deleted_at, found.version) == before
+
+
 async def test_a_marked_row_in_hand_is_not_found_by_its_key(db: Database) -> None:
     """Neither by ``get``, which would not ask the database, nor by the repository."""
     await an_order(db)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, func, insert, select, text, update
+from sqlalchemy import ForeignKey, MetaData, func, insert, select, text, union_all, update
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -239,6 +239,10 @@ async def test_no_update_gives_a_row_to_another_merchant(db: Database) -> None:
             await uow.repository(Order).update_all({"merchant_id": THEIRS}, code="ours")
         with pytest.raises(ForbiddenError):
             await uow.session.execute(update(Order).values(merchant_id=THEIRS))
+        with pytest.raises(ForbiddenError):
+            await uow.session.execute(
+                update(Order).where(Order.code == "ours"), {"merchant_id": THEIRS}
+            )
         assert await uow.repository(Order).update_all({"total": 3}, code="ours") == 1
         assert await uow.repository(Order).update_all({"merchant_id": OURS}, code="ours") == 1
 
@@ -301,6 +305,10 @@ async def test_a_bare_table_beside_entities_is_refused(db: Database) -> None:
             select(Order.code, lines.c.id.label("line")),
             select(Order.code).select_from(Order.__table__.join(lines)),
             select(Country).join(lines, lines.c.id == Country.id),
+            union_all(select(Line.merchant_id), select(lines.c.merchant_id)),
+            union_all(select(lines.c.merchant_id), select(Line.merchant_id)),
+            union_all(select(Line.id), union_all(select(Line.id), select(lines.c.id)).limit(9)),
+            union_all(select(Line.id), select(lines.c.id).limit(1)),
         ):
             with pytest.raises(RuntimeError, match=ALL_MERCHANTS):
                 await uow.session.execute(statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from traceback import format_exception
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -186,3 +187,27 @@ async def test_a_value_too_long_is_the_value_s_fault(postgres: Any, open_databas
         async with db.unit_of_work() as uow:
             await uow.repository(Thing).save(Thing(owner=uuid4(), name="\0"))
     assert caught.value.details["error_code"] == "22021"
+
+
+async def test_a_value_of_another_type_is_not_repeated(db: Database) -> None:
+    """Whoever notices it, SQLAlchemy's type or the driver, the answer is the same."""
+    wrong: dict[str, Any] = {
+        "owner": "secret", "price": "secret", "seen_at": "secret", "is_deleted": "secret",
+        "name": {"a": "secret"},
+    }  # fmt: skip
+    for field, value in wrong.items():
+        given: dict[str, Any] = {"owner": uuid4(), "name": "a", field: value}
+        with pytest.raises(ValidationError) as caught:
+            async with db.unit_of_work() as uow:
+                await uow.repository(Thing).save(Thing(**given))
+        assert "secret" not in "".join(format_exception(caught.value)), field
+
+
+async def test_a_row_given_twice_to_an_upsert_is_refused(db: Database) -> None:
+    """One database would write it twice, the other fail."""
+    rows = [{"row": 1, "seat": "a"}, {"row": 2, "seat": "a"}, {"row": 1, "seat": "a"}]
+    async with db.unit_of_work() as uow:
+        places = uow.repository(Place)
+        with pytest.raises(ValueError, match="Rows 0 and 2 have the same row, seat"):
+            await places.upsert(rows, on=["row", "seat"])
+        assert len(await places.upsert(rows[:2], on=["row", "seat"])) == 2

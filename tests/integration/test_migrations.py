@@ -217,6 +217,52 @@ async def test_a_schema_is_created_once(migrations: MigrationManager, url: str) 
         await db.stop()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_tables_in_a_schema_of_their_own_are_compared(
+    url: str, module: str, tmp_path: Path
+) -> None:
+    """Once applied, models and migrations agree; schemas of others are left alone."""
+    models = tmp_path / f"{module}.py"
+    table = '__tablename__ = "orders"'
+    models.write_text(
+        MODELS.replace(table, f'{table}\n    __table_args__ = {{"schema": "billing"}}')
+    )
+    migrations = MigrationManager(
+        DatabaseSettings(url=SecretStr(url)), service_name="orders", directory=tmp_path / "m"
+    )
+    migrations.init(module)
+    for schema in ("billing", "others"):
+        await migrations.ensure_schema_exists(schema)
+    db = Database(DatabaseSettings(url=SecretStr(url)))
+    async with db.unit_of_work() as uow:
+        await uow.session.execute(text("CREATE TABLE others.x (id int)"))
+    await migrations.create_migration("Create the tables")
+    await migrations.upgrade()
+    assert await migrations.check() == []
+    assert await migrations.create_migration("Nothing") is None
+    async with db.unit_of_work() as uow:
+        await uow.session.execute(text("ALTER TABLE billing.orders DROP COLUMN total"))
+    await db.stop()
+    assert await migrations.check() == ["add column billing.orders.total"]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_an_upgrade_of_sqlite_waits_longer_than_a_request_would(
+    migrations: MigrationManager, url: str, tmp_path: Path
+) -> None:
+    """Another instance may take its time to migrate; ten minutes, as on PostgreSQL."""
+    asking = SECOND.format(first=first_revision(tmp_path)).replace(
+        'op.add_column("orders", sa.Column("note", sa.String()))',
+        'op.execute("CREATE TABLE waited AS SELECT timeout FROM pragma_busy_timeout")',
+    )
+    (tmp_path / "migrations/versions/0002_ask.py").write_text(asking)
+    await migrations.upgrade()
+    db = Database(DatabaseSettings(url=SecretStr(url)))
+    async with db.unit_of_work(read_only=True) as uow:
+        assert await uow.session.scalar(text("SELECT timeout FROM waited")) == 600_000
+    await db.stop()
+
+
 async def test_the_sdks_own_tables_are_left_alone(migrations: MigrationManager, url: str) -> None:
     """Autogenerate does not want to drop what the outbox has made."""
     await migrations.upgrade()
@@ -240,6 +286,18 @@ async def test_the_outbox_has_migrations_where_the_service_names_it(
     await migrations.upgrade()
     assert await migrations.check() == []
     assert "glam_inbox" in migrations.offline_sql()
+
+
+async def test_any_message_makes_a_migration_that_can_be_read(
+    migrations: MigrationManager,
+) -> None:
+    """Quotes and backslashes would end or change the docstring."""
+    await migrations.upgrade()
+    message = r'Say """hi""" in C:\Users\new "'
+    file = await migrations.create_migration(message, autogenerate=False)
+    assert file is not None
+    compile(file.read_text(), str(file), "exec")
+    await migrations.upgrade()
 
 
 async def test_an_existing_environment_is_not_overwritten(

@@ -71,7 +71,7 @@ async def _connect_and_run(
 ) -> None:
     engine = build_engine(migration_settings(settings), service_name, DatabaseTelemetry())
     try:
-        async with engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"}).connect() as one:
+        async with engine.execution_options(**{sqlite.BEGIN: sqlite.WRITING}).connect() as one:
             await one.run_sync(_run_locked, metadata)
     finally:
         await engine.dispose()
@@ -94,6 +94,7 @@ def _run_locked(connection: Connection, metadata: tuple[MetaData, ...]) -> None:
 def _alone(connection: Connection) -> Iterator[None]:
     """Keep other instances waiting; the lock is the session's, for migrations may commit."""
     if connection.dialect.name != "postgresql":
+        sqlite.wait_for_others(connection, _LOCK_TIMEOUT_MS)
         yield
         return
     _quietly(connection, f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
@@ -113,15 +114,23 @@ def _quietly(connection: Connection, sql: str, **parameters: object) -> None:
 
 
 def _configure(metadata: tuple[MetaData, ...], **how: Any) -> None:
-    known = {table for one in metadata for table in one.tables}
+    tables = [table for one in metadata for table in one.tables.values()]
+    known = {table.name for table in tables}
+    schemas = {table.schema for table in tables if table.schema}
 
     def is_ours(_: SchemaItem, name: str | None, kind: str, *__: object) -> bool:
         # The SDK's own tables are left alone where the service does not name them.
         return kind != "table" or name in known or not (name or "").startswith(portable.PRIVATE)
 
+    def is_read(name: str | None, kind: str, _: object) -> bool:
+        # Schemas that no model names belong to somebody else; None is the default one.
+        return kind != "schema" or name is None or name in schemas
+
     context.configure(
         target_metadata=list(metadata),
         include_object=is_ours,
+        include_name=is_read,
+        include_schemas=bool(schemas),
         render_item=portable.render,
         process_revision_directives=portable.rewriting(),
         render_as_batch=True,  # SQLite can't alter much of a table: it is copied there

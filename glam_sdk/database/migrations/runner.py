@@ -166,7 +166,7 @@ class MigrationManager:
 
     async def _connected(self, name: str, work: Callable[[Connection], T]) -> T:
         engine = build_engine(self._settings, self._service_name, self._telemetry)
-        locking = engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
+        locking = engine.execution_options(**{sqlite.BEGIN: sqlite.WRITING})
         try:
             with span(self._telemetry.tracer, f"migrations {name}"), self._readable_errors():
                 async with locking.connect() as connection:

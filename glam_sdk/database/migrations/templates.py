@@ -21,7 +21,7 @@ run_migrations({base}.metadata, service_name="{service}")
 '''
 
 _SCRIPT: Final = '''\
-"""${message}.
+"""${message.replace(chr(92), "/").replace('"""', "'")}.
 
 Revision ${up_revision}, ${"after " + comma(down_revision) if down_revision else "the first"}.
 Made ${create_date}.

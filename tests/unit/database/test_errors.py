@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from glam_sdk.database.errors import translate, translated
 from glam_sdk.database.redaction import status_code
 from glam_sdk.database.sqlstates import is_retryable
+from glam_sdk.database.types import NaiveDatetimeError
 from glam_sdk.errors import ConflictError, DatabaseError, GlamBaseError, ValidationError
 
 SECRET = "ann@example.com"
@@ -150,8 +151,15 @@ def test_a_mistake_in_the_program_stays_what_it_is() -> None:
     """Calling it a database error would send its reader to the wrong place."""
     mistake = exc.InvalidRequestError("wrong")
     assert translate(mistake) is mistake
-    refused = ValueError("naive")
-    assert translate(exc.StatementError("x", "SELECT 1", None, refused)) is refused
+
+
+def test_what_a_type_refuses_shows_the_value_only_where_its_author_said_so() -> None:
+    """Python's own errors quote it; an error class that a type has for this is its answer."""
+    ours = translate(exc.StatementError("x", "UPDATE users", None, ValueError(f"not {SECRET}")))
+    assert isinstance(ours, ValidationError)
+    assert SECRET not in shown(ours)
+    naive = NaiveDatetimeError("no zone")
+    assert translate(exc.StatementError("x", "SELECT 1", None, naive)) is naive
 
 
 def test_the_cause_with_its_values_is_not_printed() -> None:

@@ -46,6 +46,7 @@ def test_a_statement_is_summed_up_by_verb_and_tables(
     [
         ("SELECT 1 WHERE b = 'it''s' AND c = -4.5e3", "SELECT ? WHERE b = ? AND c = -?"),
         (r"SELECT E'a\'b' , X'ff', 0x1F", "SELECT ? , ?, ?"),
+        ("SELECT 1_000, 0b101, 0o17, 0x1F_FF, 1_0.5_1e1_0", "SELECT ?, ?, ?, ?, ?"),
         ("SELECT $tag$ it's $tag$, $$ x $$", "SELECT ?, ?"),
         ("SELECT a1 FROM t2 /* secret */ -- secret", "SELECT a1 FROM t2"),
         ("SELECT $1::INTEGER, :name, %(name)s, ?", "SELECT $1::INTEGER, :name, %(name)s, ?"),
