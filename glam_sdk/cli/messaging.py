@@ -10,6 +10,8 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from glam_sdk.config import load_settings
@@ -126,8 +128,12 @@ async def _with_box(nats: Nats, options: argparse.Namespace) -> int:
 
     box = DeadLetterBox(nats)
     if options.action == "list":
+        count = 0
         async for letter in box.letters(consumer=options.consumer):
             sys.stdout.write(_line(letter) + "\n")
+            count += 1
+        if not count:
+            sys.stderr.write("There are no dead letters.\n")
         return 0
     numbers = await _chosen(box, options)
     if not numbers:
@@ -166,6 +172,7 @@ def _page(letter: StoredLetter) -> str:
 async def _reconcile(nats: Nats, options: argparse.Namespace) -> int:
     from glam_sdk.messaging import ensure_stream, plan_stream
 
+    is_possible = True
     for spec in _load(options.specs):
         plan = await plan_stream(nats.jetstream, spec)
         sys.stdout.write(f"{plan.action:<6}  {plan.name}\n")
@@ -173,13 +180,14 @@ async def _reconcile(nats: Nats, options: argparse.Namespace) -> int:
             sys.stdout.write(f"        {setting}: {change}\n")
         if options.action == "apply":
             await ensure_stream(nats.jetstream, spec)
-    return 0
+        is_possible = is_possible and plan.action != "refuse"
+    return 0 if is_possible else 1
 
 
 def _load(path: str) -> Iterable[Any]:
     module, _, name = path.partition(":")
     try:
-        return list(getattr(importlib.import_module(module), name))
+        return list(getattr(_imported(module), name))
     except (ImportError, AttributeError, TypeError) as exc:
         raise ConfigurationError(
             f"{path!r} is no list of StreamSpec: {exc}. Write it as module:name."
@@ -190,9 +198,16 @@ def _asyncapi(options: argparse.Namespace) -> int:
     from glam_sdk.events import asyncapi, events_of
 
     try:
-        modules = [importlib.import_module(name) for name in options.modules]
+        modules = [_imported(name) for name in options.modules]
     except ImportError as exc:
         raise ConfigurationError(f"A module cannot be imported: {exc}.") from exc
     document = asyncapi(events_of(*modules), title=options.title)
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
     return 0
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module of the project the command is called in, installed or not."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from glam_sdk.errors import DomainError
 from glam_sdk.events.envelope import Envelope, format_timestamp
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_NAIVE_UTC
+
+# A frozen dataclass makes each of its fields the slow way, and every message has an envelope.
+_PUT: Final = tuple(getattr(Envelope, field.name).__set__ for field in fields(Envelope))
 
 
 class MalformedEventError(DomainError):
@@ -88,15 +92,20 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     correlation_id = _text(data.get("correlation_id")) or _text(metadata.get("correlation_id"))
-    return Envelope(
-        event_id=_required(data, "event_id"),
-        subject=_required(data, "subject"),
-        timestamp=_timestamp(_required(data, "timestamp")),
-        payload=payload,
-        correlation_id=correlation_id,
-        idempotency_key=_text(data.get("idempotency_key")) or "",
-        metadata=metadata,
+    event_id = _required(data, "event_id")
+    values = (
+        event_id,
+        _required(data, "subject"),
+        _timestamp(_required(data, "timestamp")),
+        payload,
+        correlation_id,
+        _text(data.get("idempotency_key")) or event_id,
+        metadata,
     )
+    envelope = object.__new__(Envelope)
+    for put, value in zip(_PUT, values, strict=True):
+        put(envelope, value)
+    return envelope
 
 
 def _wire_time(moment: datetime) -> datetime | str:
@@ -118,10 +127,10 @@ def _required(data: Mapping[str, Any], key: str) -> str:
 def _timestamp(value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not UTC:
-            format_timestamp(moment)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=UTC)  # Old producers wrote naive ones; they meant UTC.
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise MalformedEventError(
             "The event's timestamp is not ISO 8601, such as 2026-01-15T10:30:45.123456+00:00.",
         ) from exc
-    return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
@@ -56,14 +57,14 @@ def asyncapi(
     schemas: dict[str, Any] = {"Envelope": _ENVELOPE}
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
-    for event in events:
-        name, subject = event.__name__, event.event_subject
+    for name, event in _named(events).items():
+        subject = event.event_subject
         schema = event.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[name] = schema
         channels[name] = {
             "address": subject,
-            "messages": {name: _message(event)},
+            "messages": {name: _message(name, event)},
             "bindings": {"nats": {}},
             "x-stream": get_stream_from_subject(subject),
         }
@@ -81,11 +82,25 @@ def asyncapi(
     }
 
 
-def _message(event: type[Event]) -> dict[str, Any]:
-    payload = {"properties": {"payload": {"$ref": f"#/components/schemas/{event.__name__}"}}}
+def _named(events: Iterable[type[Event]]) -> dict[str, type[Event]]:
+    """Return the classes by name; those that share one get their subject's name."""
+    listed = list(events)
+    counts = Counter(event.__name__ for event in listed)
+    return {
+        event.__name__ if counts[event.__name__] == 1 else event.event_subject.replace(".", "_"): (
+            event
+        )
+        for event in listed
+    }
+
+
+def _message(name: str, event: type[Event]) -> dict[str, Any]:
+    payload = {"properties": {"payload": {"$ref": f"#/components/schemas/{name}"}}}
+    key = {"x-key": event.event_key} if event.event_key else {}
     return {
         "name": event.event_subject,
-        "summary": inspect.getdoc(event) or "",
+        "summary": inspect.cleandoc(event.__doc__ or ""),
+        **key,
         "x-version": event.event_version,
         "headers": _HEADERS,
         "payload": {"allOf": [{"$ref": "#/components/schemas/Envelope"}, payload]},

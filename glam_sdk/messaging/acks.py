@@ -18,6 +18,8 @@ from nats.aio.msg import Msg
 from nats.js import api
 from nats.js import errors as js_errors
 
+from glam_sdk.messaging.inline import receive
+
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
 
@@ -94,10 +96,10 @@ class Acks:
                 return
             self._fail_all()
             self._inbox = client.new_inbox()
-            await client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+            await receive(client, f"{self._inbox}.*", self._on_answer)
             self._client = client
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _on_answer(self, message: Msg) -> None:
         ack, _ = self._waiting.pop(message.subject.rpartition(".")[2], (None, 0))
         if ack is None or ack.done():
             return

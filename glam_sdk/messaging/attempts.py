@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 import nats.errors
@@ -28,13 +27,10 @@ from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
-    from glam_sdk.messaging.delivery import Incoming
+    from glam_sdk.messaging.delivery import Incoming, MessageKey
 
 BUCKET: Final = "GLAM_ATTEMPTS"
 """Key-value bucket shared by all services; a key is ``<stream>.<durable>.<sequence>``."""
-
-MessageKey = tuple[int, datetime]
-"""Sequence and time of storage."""
 
 _TTL_S: Final = 7 * 24 * 3600.0
 _TIMEOUT_S: Final = 2.0
@@ -118,21 +114,21 @@ class LocalHistories:
 
     def recall(self, message: Incoming) -> History:
         """Return what is known about a message."""
-        return self._known.get(key_of(message), NOTHING) if self._known else NOTHING
+        return self._known.get(message.key, NOTHING) if self._known else NOTHING
 
     async def read(self, message: Incoming) -> History:
         """Return what is known about a message."""
-        return self._known.get(key_of(message), NOTHING)
+        return self._known.get(message.key, NOTHING)
 
     async def write(self, message: Incoming, history: History) -> None:
         """Remember it, and forget the oldest when there are too many."""
-        self._known[key_of(message)] = history
+        self._known[message.key] = history
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
     async def forget(self, message: Incoming) -> None:
         """Drop what is remembered about a message."""
-        self._known.pop(key_of(message), None)
+        self._known.pop(message.key, None)
 
 
 class SharedHistories:
@@ -194,11 +190,6 @@ class SharedHistories:
         if not self._complained:
             self._complained = True
             _log.warning("attempts.not_shared", durable=self._durable, reason=describe(exc))
-
-
-def key_of(message: Incoming) -> MessageKey:
-    """Return what identifies a message within its stream, also one that was made anew."""
-    return message.sequence, message.stored_at
 
 
 _HISTORY: Final = TypeAdapter(History)

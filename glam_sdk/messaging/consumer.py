@@ -84,6 +84,7 @@ class Consumer:
         await end(pulling)
         if self._leaving is not None:
             await asyncio.wait({self._leaving}, timeout=_LEAVE_TIMEOUT_S)
+            await end(self._leaving)
         late = await self._intake.stop()
         if late:
             _log.warning("consumer.handlers_cancelled", durable=self.durable, count=late)

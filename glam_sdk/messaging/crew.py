@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
-from glam_sdk.messaging.attempts import MessageKey, key_of
 from glam_sdk.messaging.cancellation import end
+from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.pull import JetStreamMessage
 from glam_sdk.telemetry.logs import get_logger
 
@@ -65,6 +65,11 @@ class Crew:
         self._ready.extend(messages)
         self._call()
 
+    @property
+    def held(self) -> list[JetStreamMessage]:
+        """What is being handled, and what is about to be."""
+        return [*self.running.values(), *self._ready]
+
     def take_back(self) -> list[JetStreamMessage]:
         """Return what has not been begun, and forget it."""
         ready, self._ready = list(self._ready), deque()
@@ -99,7 +104,15 @@ class Crew:
             message = self._ready.popleft()
             if not self._admit(message):
                 continue
-            await self._handle(message)
+            key = message.key
+            self.running[key] = message
+            try:
+                await _until_it_waits(self._work(message), self._call)
+            except Exception as exc:  # noqa: BLE001 - one message must not end the others
+                _log.error("message.not_settled", subject=message.subject, exc_info=exc)
+            finally:
+                del self.running[key]
+                self._ended(message)
             if not self._is_clean():
                 return
             in_a_row += 1
@@ -112,17 +125,6 @@ class Crew:
             return contextvars.copy_context() == self._clean
         except Exception:  # noqa: BLE001 - the values are anybody's, and so is their comparison
             return False
-
-    async def _handle(self, message: JetStreamMessage) -> None:
-        key = key_of(message)
-        self.running[key] = message
-        try:
-            await _until_it_waits(self._work(message), self._call)
-        except Exception as exc:  # noqa: BLE001 - one message must not end the others
-            _log.error("message.not_settled", subject=message.subject, exc_info=exc)
-        finally:
-            del self.running[key]
-            self._ended(message)
 
 
 @types.coroutine

@@ -129,6 +129,10 @@ class ConsumerPolicy:
             raise ValueError("timeout, ack_wait and idle_heartbeat must be longer than nothing.")
 
 
+MessageKey = tuple[int, int]
+"""Sequence and time of storage, in nanoseconds."""
+
+
 class Incoming(Protocol):
     """Stand for a message as the pipeline sees it, whatever brought it."""
 
@@ -158,13 +162,18 @@ class Incoming(Protocol):
         ...
 
     @property
+    def key(self) -> MessageKey:
+        """What identifies it within its stream, also within one that was made anew."""
+        ...
+
+    @property
     def deliveries(self) -> int:
         """How often the server delivered it, this time included."""
         ...
 
     @property
     def stored_at(self) -> datetime:
-        """When the stream took it; with the sequence it tells a recreated stream's messages."""
+        """When the stream took it."""
         ...
 
     async def ack(self) -> None:

@@ -15,6 +15,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -83,15 +84,16 @@ class FastIngest:
     async def _run(self, batch: _Batch, messages: Sequence[Outgoing]) -> None:
         client = self._nats.client
         reply = f"{self._inbox}.{batch.name}.{_ACK_EVERY}.fail"
+        last = len(messages)
         for number, message in enumerate(messages, 1):
             while number > batch.allowed and not batch.is_over:
                 await batch.news()
             if batch.is_over:
                 return
-            step = _START if number == 1 else _COMMIT if number == len(messages) else _APPEND
+            step = _START if number == 1 else _COMMIT if number == last else _APPEND
             headers = dict(message.headers)
-            subject = f"{reply}.{number}.{step}.$FI"
-            await client.publish(message.subject, message.body, subject, headers=headers)
+            answer = f"{reply}.{number}.{step}.$FI"
+            await client.publish(message.subject, message.body, answer, headers=headers)
         while not batch.is_over:
             await batch.news()
 
@@ -100,10 +102,10 @@ class FastIngest:
             if client is self._client:
                 return
             self._inbox = client.new_inbox()
-            await client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
+            await receive(client, f"{self._inbox}.>", self._on_answer)
             self._client = client
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _on_answer(self, message: Msg) -> None:
         batch = self._batches.get(message.subject[len(self._inbox) + 1 :].partition(".")[0])
         if batch is not None:
             batch.take(message.data)

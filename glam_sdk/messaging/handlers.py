@@ -17,6 +17,7 @@ _SPEC: Final = "__glam_handler__"
 _DURABLE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 OTHER_SUBJECT: Final = "_OTHER"
 """Stands for subjects nobody declared, so that labels stay few."""
+_ASKED: Final = (Retry, Permanent)
 F = TypeVar("F", bound=Callable[..., Awaitable[object]])
 
 
@@ -120,10 +121,6 @@ class BoundHandler:
     only: str = ""
     """The parameter for the event, where there is no other."""
 
-    async def alone(self, event: Event) -> None:
-        """Call a function that takes the event only."""
-        _heed(await self.spec.function(**{self.only: event}))
-
     async def __call__(
         self, event: Event, delivery: Delivery, provided: Mapping[type, object]
     ) -> None:
@@ -138,7 +135,7 @@ class BoundHandler:
                     f"Handler {_name(self.spec.function)} asks for {name}: {annotation!r}, which "
                     "the subscriber's scope does not provide."
                 )
-        _heed(await self.spec.function(**arguments))
+        heed(await self.spec.function(**arguments))
 
 
 class HandlerTable:
@@ -198,9 +195,10 @@ def bind(spec: HandlerSpec) -> BoundHandler:
     return BoundHandler(spec, tuple(parameters), tuple(of_ours), of_ours[0][0] if is_only else "")
 
 
-def _heed(asked: object) -> None:
-    if asked is not None and isinstance(asked, Retry | Permanent):
-        raise asked  # Returned or raised, it means the same.
+def heed(asked: object) -> None:
+    """Raise what a handler returned to say that it wants a retry, or none; both mean the same."""
+    if asked is not None and isinstance(asked, _ASKED):
+        raise asked
 
 
 def _resolve(function: Callable[..., object], annotation: object, names: dict[str, type]) -> object:

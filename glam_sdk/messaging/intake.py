@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from glam_sdk.messaging.attempts import key_of
 from glam_sdk.messaging.crew import Crew
 from glam_sdk.messaging.delivery import ConsumerPolicy
 from glam_sdk.messaging.pace import Pace
@@ -56,7 +55,7 @@ class Intake:
     def held(self) -> list[JetStreamMessage]:
         """Return what the server has to know is still being worked on."""
         waiting = [message for room in self._rooms.values() for message in room.waiting]
-        return [*self._crew.running.values(), *waiting]
+        return [*self._crew.held, *waiting]
 
     def open(self) -> None:
         """Begin what comes from now on."""
@@ -64,7 +63,7 @@ class Intake:
 
     def take(self, message: JetStreamMessage) -> None:
         """Take in one message."""
-        at_work = self._crew.running.get(key_of(message))
+        at_work = self._crew.running.get(message.key)
         if at_work is not None:
             # It came again while its handler runs, as after a blocked event loop: settle it by
             # what the server knows now, and don't run it a second time.

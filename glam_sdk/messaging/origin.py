@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from glam_sdk.context import CORRELATION_ID_KEY, is_valid_id, with_correlation_id
+from glam_sdk.context import correlation_id, is_valid_id, with_correlation_id
 from glam_sdk.events import Envelope
 from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
-from glam_sdk.telemetry.w3c import PlainHeaders, received_by
+from glam_sdk.telemetry.w3c import PlainHeaders, Received
 
 REPLAY_OF: Final = "x-replay-of"
 """Header of a replayed message: number of the dead letter it was."""
@@ -47,12 +47,11 @@ def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) 
     that ended days ago, and most stores have dropped it.
     """
     headers = {name.lower(): value for name, value in message.headers.items()}
-    received = _plain.read(headers) if len(headers) == len(message.headers) else None
-    if received is None:
-        received = received_by(extract(message.headers, Context()))
-    context, sender, baggage = received
-    if envelope is not None and CORRELATION_ID_KEY not in baggage:
-        context = _with_id(context, envelope)
+    known = envelope.correlation_id if envelope is not None else None
+    if known is not None and not is_valid_id(known):
+        known = None
+    received = _plain.read(headers, known) if len(headers) == len(message.headers) else None
+    context, sender = received or _read(message, known)
     replay_for = headers.get(REPLAY_FOR)
     if not sender.is_valid:
         return Origin(context, (), replay_for)
@@ -68,9 +67,9 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
-def _with_id(context: Context, envelope: Envelope) -> Context:
-    """Add the correlation id of a sender that sent no baggage."""
-    known = envelope.correlation_id
-    if known is not None and is_valid_id(known):
-        return with_correlation_id(known, context)
-    return context
+def _read(message: Incoming, known: str | None) -> Received:
+    """Let the propagators read the headers, and add the id of a sender that sent no baggage."""
+    context = extract(message.headers, Context())
+    if known is not None and correlation_id(context) is None:
+        context = with_correlation_id(known, context)
+    return context, trace.get_current_span(context).get_span_context()

@@ -9,20 +9,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry import context as otel
 
 from glam_sdk.events import Envelope, Event, MalformedEventError, decode
-from glam_sdk.messaging.attempts import NOTHING, GivenUp, Histories, History, LocalHistories
+from glam_sdk.messaging.attempts import GivenUp, Histories, History, LocalHistories
 from glam_sdk.messaging.binding import Backlog
-from glam_sdk.messaging.deadlines import Deadlines
-from glam_sdk.messaging.delivery import AlreadyHandled, Delivery, Incoming, no_scope
-from glam_sdk.messaging.handlers import BoundHandler
-from glam_sdk.messaging.lanes import Lane, Lanes
+from glam_sdk.messaging.delivery import AlreadyHandled, Incoming, no_scope
+from glam_sdk.messaging.handlers import BoundHandler, heed
+from glam_sdk.messaging.lanes import Lanes
 from glam_sdk.messaging.origin import origin_of
 from glam_sdk.messaging.pace import Pace
 from glam_sdk.messaging.retry import (
@@ -37,9 +35,10 @@ from glam_sdk.messaging.retry import (
 from glam_sdk.messaging.settlement import Settlement
 from glam_sdk.messaging.solitude import NoRoomError
 from glam_sdk.messaging.surroundings import Surroundings
+from glam_sdk.messaging.work import Work
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
-from glam_sdk.telemetry.tracing import Link, Span, error_type
+from glam_sdk.telemetry.tracing import Span, error_type
 
 _HANDLED: Final = "handled"
 _DUPLICATE: Final = "duplicate"
@@ -49,34 +48,6 @@ _DEAD_LETTER: Final = "dead_letter"
 _LATER: Final = timedelta(seconds=5)
 _log = get_logger(__name__)
 _levels = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """Hold what is known about one message while it is being handled."""
-
-    message: Incoming
-    decoded: Envelope | MalformedEventError
-    envelope: Envelope | None
-    lane: Lane
-    links: tuple[Link, ...]
-    replay_for: str | None
-    history: History = NOTHING
-    number: int = 1
-    started: float = 0.0
-
-    def fields(self, durable: str) -> dict[str, Any]:
-        """Return what each log line about it has."""
-        fields = {
-            "subject": self.message.subject,
-            "durable": durable,
-            "stream": self.message.stream,
-            "sequence": self.message.sequence,
-            "attempt": self.number,
-        }
-        if self.envelope is not None:
-            fields["event_id"] = self.envelope.event_id
-        return fields
 
 
 class Pipeline:
@@ -133,8 +104,7 @@ class Pipeline:
         envelope = decoded if isinstance(decoded, Envelope) else None
         origin = origin_of(message, envelope, self._with.policy.child_max_age)
         lane = self._lanes.get(message.subject)
-        work = _Attempt(message, decoded, envelope, lane, origin.links, origin.replay_for)
-        token = otel.attach(origin.context)
+        work = Work(message, decoded, envelope, lane, origin)
         try:
             work.history = self._histories.recall(message)
             if message.deliveries > 1:
@@ -144,8 +114,6 @@ class Pipeline:
         except asyncio.CancelledError:
             await self._settlement.hand_back(message, work.history)
             raise
-        finally:
-            otel.detach(token)
 
     async def hand_back(self, message: Incoming, delay: timedelta | None = None) -> None:
         """Give back a message that was not begun; this costs it no attempt."""
@@ -160,63 +128,68 @@ class Pipeline:
         """Record how much is waiting for this consumer and how much is under way here."""
         self._with.telemetry.backlog(self._durable, backlog, running)
 
-    async def _run(self, work: _Attempt) -> None:
-        lane, message = work.lane, work.message
+    async def _run(self, work: Work) -> None:
         try:
             outcome = await self._attempt(work)
         except NoRoomError:
-            await self._settlement.hand_back(message, work.history, _LATER)
+            await self._settlement.hand_back(work.message, work.history, _LATER)
         except Exception as exc:  # noqa: BLE001 - whatever a handler raises is settled here
-            if may_go_away(exc):
-                lane.pace.failed()
-            found = verdict(exc, work.number, lane.backoff)
-            if isinstance(found, GiveUp):
-                given_up = work.history.given_up or GivenUp(found.reason, error_type(exc), str(exc))
-                await self._settlement.give_up(message, work.history, given_up, work.number)
-            else:
-                await self._settlement.retry(message, work.history, found.delay)
+            token = otel.attach(work.origin.context)
+            try:
+                await self._settle_failed(work, exc)
+            finally:
+                otel.detach(token)
         else:
             if outcome is _HANDLED:
-                lane.pace.succeeded()
-            await self._settlement.finish(message)
+                work.lane.pace.succeeded()
+            await self._settlement.finish(work.message)
 
-    async def _attempt(self, work: _Attempt) -> str:
-        work.started = perf_counter()
+    async def _settle_failed(self, work: Work, exc: Exception) -> None:
+        lane, message = work.lane, work.message
+        if may_go_away(exc):
+            lane.pace.failed()
+        found = verdict(exc, work.number, lane.backoff)
+        if isinstance(found, GiveUp):
+            given_up = work.history.given_up or GivenUp(found.reason, error_type(exc), str(exc))
+            await self._settlement.give_up(message, work.history, given_up, work.number)
+        else:
+            await self._settlement.retry(message, work.history, found.delay)
+
+    async def _attempt(self, work: Work) -> str:
         with work.lane.observed.processing(
-            work.message, work.envelope, attempt=work.number, links=work.links
+            work.message, work.envelope, attempt=work.number, origin=work.origin
         ) as span:
+            work.started = perf_counter()
             try:
-                outcome = await self._call(work)
+                event = self._event_of(work)
+                if event is None:
+                    outcome = _NOT_FOR_US
+                elif work.is_fresh and self._with.solitude.is_free:
+                    outcome = await self._invoke(work, event)
+                else:
+                    async with self._room(work):
+                        outcome = await self._invoke(work, event)
             except Exception as exc:
                 self._note_failure(span, work, exc)
                 raise
             self._note_success(span, work, outcome)
         return outcome
 
-    async def _call(self, work: _Attempt) -> str:
-        message, handler = work.message, work.lane.handler
-        if work.envelope is None:
-            assert isinstance(work.decoded, MalformedEventError)  # noqa: S101 - for the type checker
-            raise work.decoded
+    def _event_of(self, work: Work) -> Event | None:
+        """Return the event to handle, or None for a replay that is another consumer's."""
+        handler, found = work.lane.handler, work.decoded
+        if isinstance(found, MalformedEventError):
+            raise found
         if handler is None:
             raise UnhandledSubjectError(
-                f"{self._durable} has no handler for {message.subject}; other events come to it "
-                "through the filter of its consumer."
+                f"{self._durable} has no handler for {work.message.subject}; other events come to "
+                "it through the filter of its consumer."
             )
-        if work.replay_for is not None and work.replay_for != self._durable:
-            return _NOT_FOR_US
-        event = handler.spec.event.from_envelope(work.envelope)
-        solitude = self._with.solitude
-        if message.deliveries > 1 or work.history is not NOTHING or not solitude.is_free:
-            async with self._room(work):
-                return await self._invoke(work, handler, event)
-        solitude.enter()  # As most do; the general way costs more.
-        try:
-            return await self._invoke(work, handler, event)
-        finally:
-            await solitude.leave()
+        if work.origin.replay_for not in (None, self._durable):
+            return None
+        return handler.spec.event.from_envelope(found)
 
-    def _room(self, work: _Attempt) -> AbstractAsyncContextManager[None]:
+    def _room(self, work: Work) -> AbstractAsyncContextManager[None]:
         """Refuse what has no attempt left, and isolate what may kill this worker."""
         last, history, deliveries = (
             work.lane.backoff.attempts,
@@ -239,16 +212,18 @@ class Pipeline:
             await self._histories.write(message, history)
             yield
 
-    async def _invoke(self, work: _Attempt, handler: BoundHandler, event: Event) -> str:
-        deadlines, scope = work.lane.deadlines, self._with.scope
+    async def _invoke(self, work: Work, event: Event) -> str:
+        handler, deadlines, scope = work.lane.handler, work.lane.deadlines, self._with.scope
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
+        assert handler is not None  # noqa: S101 - else there was no event
         deadline = deadlines.begin(task)
+        self._with.solitude.enter()
         try:
             if scope is no_scope and handler.only:
-                await handler.alone(event)
+                heed(await handler.spec.function(**{handler.only: event}))
             else:
-                delivery = self._delivery(work)
+                delivery = work.delivery(self._durable)
                 async with scope(handler.spec, delivery) as provided:
                     await handler(event, delivery, provided)
         except AlreadyHandled:
@@ -262,22 +237,11 @@ class Pipeline:
                 raise
             raise HandlerCancelledError("Something inside the handler was cancelled.") from exc
         finally:
+            self._with.solitude.leave()
             deadlines.end(deadline)
         return _HANDLED
 
-    def _delivery(self, work: _Attempt) -> Delivery:
-        message = work.message
-        assert work.envelope is not None  # noqa: S101 - else it was refused
-        return Delivery(
-            work.envelope,
-            message.headers,
-            message.stream,
-            self._durable,
-            message.sequence,
-            work.number,
-        )
-
-    def _note_failure(self, span: Span, work: _Attempt, exc: Exception) -> None:
+    def _note_failure(self, span: Span, work: Work, exc: Exception) -> None:
         found = verdict(exc, work.number, work.lane.backoff)
         what: dict[str, str | float]
         if isinstance(found, GiveUp):
@@ -295,7 +259,7 @@ class Pipeline:
             exc_info=exc,
         )
 
-    def _note_success(self, span: Span, work: _Attempt, outcome: str) -> None:
+    def _note_success(self, span: Span, work: Work, outcome: str) -> None:
         if outcome is not _HANDLED:
             span.set_attribute(conv.GLAM_OUTCOME, outcome)
         if not _levels.isEnabledFor(logging.INFO):

@@ -5,23 +5,26 @@ What the spans and measurements of a handler have in common is prepared once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import attach
 from opentelemetry.metrics import Counter, Histogram
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
 from glam_sdk.messaging.bound import bound
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry.tracing import Link, Span, SpanKind, error_type, span
+from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, span
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.delivery import Incoming
+    from glam_sdk.messaging.origin import Origin
 
 
 class ProcessTelemetry:
@@ -57,9 +60,9 @@ class ProcessTelemetry:
         envelope: Envelope | None,
         *,
         attempt: int,
-        links: tuple[Link, ...] = (),
+        origin: Origin,
     ) -> AbstractContextManager[Span]:
-        """Run the processing of a message under its CONSUMER span, child of the current context."""
+        """Run the processing of a message under its CONSUMER span, in the sender's context."""
         attributes = {
             **self._labels,
             conv.MESSAGING_MESSAGE_BODY_SIZE: len(message.body),
@@ -72,10 +75,7 @@ class ProcessTelemetry:
         if self._template != message.subject:
             attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
             attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = self._template
-        opened = span(
-            self._tracer, self._name, kind=SpanKind.CONSUMER, attributes=attributes, links=links
-        )
-        return _Processing(self, opened)
+        return _Processing(self, self._tracer, self._name, attributes, origin)
 
     def measure(self, duration_s: float, error: BaseException | None) -> None:
         """Count one attempt and take its duration."""
@@ -88,26 +88,43 @@ class ProcessTelemetry:
         self._process.record(duration_s, labels)
 
 
-class _Processing:
+class _Processing(span):
     """Measure a block inside of its span, so that the measurement can name the span."""
 
-    __slots__ = ("_span", "_started", "_telemetry")
+    __slots__ = ("_context", "_started", "_telemetry")
 
-    def __init__(self, telemetry: ProcessTelemetry, opened: AbstractContextManager[Span]) -> None:
+    def __init__(
+        self,
+        telemetry: ProcessTelemetry,
+        tracer: Tracer,
+        name: str,
+        attributes: Mapping[str, AttributeValue],
+        origin: Origin,
+    ) -> None:
+        super().__init__(
+            tracer,
+            name,
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            parent=origin.context,
+            links=origin.links,
+        )
         self._telemetry = telemetry
-        self._span = opened
+        self._context = origin.context
 
     def __enter__(self) -> Span:
-        current = self._span.__enter__()
+        current = self._span = self._tracer.start_span(*self._arguments)
+        # Baggage and all, in one step.
+        self._token = attach(set_span_in_context(current, self._context))
         self._started = perf_counter()
         return current
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         try:
             self._telemetry.measure(perf_counter() - self._started, exc)
         except Exception:  # the guard decides, and costs nothing when all is well
             with guarded("messaging.processing"):
                 raise
-        return self._span.__exit__(kind, exc, tb)
+        super().__exit__(kind, exc, tb)

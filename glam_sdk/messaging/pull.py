@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 
 from glam_sdk.errors import MessageBusError
+from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.errors import translated
 
 _EXPIRES: Final = timedelta(seconds=30)
@@ -40,9 +41,18 @@ class JetStreamMessage:
     body: bytes
     headers: Mapping[str, str]
     stream: str
-    sequence: int
+    key: MessageKey
     deliveries: int
-    stored_at: datetime
+
+    @property
+    def sequence(self) -> int:
+        """Position in the stream."""
+        return self.key[0]
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the stream took it."""
+        return datetime.fromtimestamp(self.key[1] / 1_000_000_000, UTC)
 
     async def ack(self) -> None:
         """Settle it: handled."""
@@ -163,9 +173,8 @@ class PullSource:
                 message.data,
                 message.headers or {},
                 tokens[at],
-                int(tokens[at + 3]),
+                (int(tokens[at + 3]), int(tokens[at + 5])),
                 int(tokens[at + 2]),
-                datetime.fromtimestamp(int(tokens[at + 5]) / 1_000_000_000, UTC),
             )
         )
         if self._left <= 0:

@@ -54,18 +54,17 @@ class SendTelemetry:
 
     def publishing(self, envelope: Envelope, size_bytes: int) -> AbstractContextManager[Span]:
         """Run a send under its PRODUCER span."""
-        subject = envelope.subject
-        attributes: Labels = {
-            **_labels(subject),
-            conv.MESSAGING_MESSAGE_ID: envelope.event_id,
-            conv.MESSAGING_MESSAGE_BODY_SIZE: size_bytes,
-        }
+        measured = self._measured(envelope.subject)
+        attributes = measured.labels.copy()
+        attributes[conv.MESSAGING_DESTINATION_NAME] = envelope.subject
+        attributes[conv.MESSAGING_MESSAGE_ID] = envelope.event_id
+        attributes[conv.MESSAGING_MESSAGE_BODY_SIZE] = size_bytes
         if envelope.correlation_id:
             attributes[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
-        opened = span(
-            self._tracer, f"publish {subject}", kind=SpanKind.PRODUCER, attributes=attributes
+        name = f"publish {envelope.subject}"
+        return _Publishing(
+            span(self._tracer, name, kind=SpanKind.PRODUCER, attributes=attributes), measured
         )
-        return _Publishing(opened, self._measured(subject))
 
     def sending(self, subject: str) -> AbstractContextManager[None]:
         """Measure a send without a span of its own."""
@@ -114,20 +113,21 @@ class SendTelemetry:
 class _Subject:
     """Measure the sends of one subject."""
 
-    __slots__ = ("_count", "_labels", "_operation", "_record", "_sent")
+    __slots__ = ("_count", "_operation", "_record", "_sent", "labels")
 
     def __init__(self, sent: metrics.Counter, operation: metrics.Histogram, subject: str) -> None:
         self._sent, self._operation = sent, operation
-        self._labels = _labels(subject)
-        self._count = bound(sent, self._labels)
-        self._record = bound(operation, self._labels)
+        self.labels = _labels(subject)
+        self._count = bound(sent, self.labels)
+        self._record = bound(operation, self.labels)
 
     def measure(self, count: int, duration_s: float, error: BaseException | None) -> None:
+        """Count messages and record how long they took."""
         if error is None:
             self._count(count)
             self._record(duration_s)
             return
-        labels = {**self._labels, conv.ERROR_TYPE: error_type(error)}
+        labels = {**self.labels, conv.ERROR_TYPE: error_type(error)}
         self._sent.add(count, labels)
         self._operation.record(duration_s, labels)
 

@@ -53,18 +53,18 @@ class Sender:
             MessageBusError: No stream acknowledged it in time, or the stream refused it.
         """
         self.check_size(message)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                return await self._attempt(message, timeout_s=deadline - loop.time())
+                return await self._attempt(message, timeout_s)
             except MessageBusError as exc:
-                left_s = deadline - loop.time()
-                if not exc.retryable or left_s <= wait_s:
+                timeout_s = deadline - asyncio.get_running_loop().time()
+                if not exc.retryable or timeout_s <= wait_s:
                     raise
                 _log.debug("message.publish_retried", subject=message.subject, reason=exc.message)
             await asyncio.sleep(wait_s)
+            timeout_s -= wait_s
             wait_s = min(wait_s * 2, _MAX_WAIT_S)
 
     async def send_all(self, messages: Sequence[Outgoing], *, timeout_s: float) -> None:
@@ -139,8 +139,10 @@ class Sender:
             return list(places)
         left: list[int] = []
         streams: dict[str, list[int]] = {}
+        known = self._nats.topology.known
         for place in places:
-            stream = await self._stream_of(messages[place].subject, deadline)
+            subject = messages[place].subject
+            stream = known(subject) or await self._stream_of(subject, deadline)
             (left if stream is None else streams.setdefault(stream, [])).append(place)
         loop = asyncio.get_running_loop()
         for stream, rest in streams.items():
@@ -154,12 +156,11 @@ class Sender:
         return left
 
     async def _stream_of(self, subject: str, deadline: float) -> str | None:
-        known = self._nats.topology.known(subject)
-        if known is None and self._nats.is_connected:
+        if self._nats.is_connected:
             with suppress(*_FAILURES, MessageBusError):
                 async with asyncio.timeout_at(deadline):
                     return await self._nats.stream_for(subject)
-        return known
+        return None
 
     async def _begin(self, message: Outgoing, timeout_s: float) -> Ack | None:
         """Send without waiting; None where only the patient way can help."""
@@ -180,13 +181,12 @@ class Sender:
                     raise error from exc
         return await self.send(message, timeout_s=timeout_s)
 
-    async def _attempt(self, message: Outgoing, *, timeout_s: float) -> api.PubAck:
+    async def _attempt(self, message: Outgoing, timeout_s: float) -> api.PubAck:
         # Without a connection the client would only buffer, and buffer again at each retry.
         if not self._nats.is_connected:
             await self._nats.wait_connected(timeout_s)
         try:
-            ack = await self._start(message, timeout_s)
-            return await ack
+            return await (await self._start(message, timeout_s))
         except _FAILURES as exc:
             raise self._translated(exc, message) from exc
 
@@ -220,7 +220,12 @@ class Sender:
         Raises:
             MessageTooLargeError: It is larger than allowed.
         """
-        size = _header_bytes(message.headers)
+        headers, allowed = message.headers, self._nats.client.max_payload
+        most = _HEADER_FRAME + 4 * (len(headers) + sum(map(len, headers)))
+        most += 4 * sum(map(len, headers.values()))  # A character has four bytes at most.
+        if most <= self._max_header_bytes and most + len(message.body) <= allowed:
+            return
+        size = _header_bytes(headers)
         if size > self._max_header_bytes:
             raise MessageTooLargeError(
                 f"The headers of {message.subject} are {size} bytes, more than "
@@ -230,7 +235,6 @@ class Sender:
                 size_bytes=size,
                 max_size_bytes=self._max_header_bytes,
             )
-        allowed = self._nats.client.max_payload
         total = size + len(message.body)
         if total > allowed:
             raise MessageTooLargeError(
@@ -244,8 +248,4 @@ class Sender:
 
 
 def _header_bytes(headers: Mapping[str, str]) -> int:
-    size = _HEADER_FRAME + 4 * len(headers)
-    for key, value in headers.items():
-        size += len(key) if key.isascii() else len(key.encode())
-        size += len(value) if value.isascii() else len(value.encode())
-    return size
+    return _HEADER_FRAME + sum(len(k.encode()) + len(v.encode()) + 4 for k, v in headers.items())

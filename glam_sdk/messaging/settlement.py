@@ -5,7 +5,6 @@ Flow: step 14, after the handler.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import nats.errors
 
 from glam_sdk.errors import MessageBusError
-from glam_sdk.messaging.attempts import GivenUp, Histories, History, MessageKey, key_of
+from glam_sdk.messaging.attempts import GivenUp, Histories, History
 from glam_sdk.messaging.dead_letters import DeadLetter
-from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.messaging.delivery import Incoming, MessageKey
 from glam_sdk.messaging.errors import describe
 from glam_sdk.messaging.lanes import Lanes
 from glam_sdk.telemetry.logs import get_logger
@@ -23,7 +22,8 @@ from glam_sdk.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from glam_sdk.messaging.surroundings import Surroundings
 
-_REMEMBERED: Final = 50_000
+_REMEMBERED: Final = 25_000
+"""At least so many messages are known again, and at most twice as many."""
 _log = get_logger(__name__)
 
 
@@ -50,11 +50,12 @@ class Settlement:
         self._lanes = lanes
         self._with = surroundings
         self._histories = histories
-        self._done: OrderedDict[MessageKey, None] = OrderedDict()
+        self._done: dict[MessageKey, None] = {}
+        self._done_before: dict[MessageKey, None] = {}
 
     def knows(self, message: Incoming) -> bool:
         """Tell whether this process has settled a message before."""
-        return key_of(message) in self._done
+        return message.key in self._done or message.key in self._done_before
 
     async def repeat(self, message: Incoming) -> None:
         """Settle a message again that this process has settled before."""
@@ -109,9 +110,9 @@ class Settlement:
         await _send(message, message.term(given_up.reason))
 
     def _note_done(self, message: Incoming) -> None:
-        self._done[key_of(message)] = None
-        if len(self._done) > _REMEMBERED:
-            self._done.popitem(last=False)
+        self._done[message.key] = None
+        if len(self._done) >= _REMEMBERED:
+            self._done, self._done_before = {}, self._done
 
 
 async def _send(message: Incoming, settlement: Awaitable[None]) -> None:

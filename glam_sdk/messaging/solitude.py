@@ -25,34 +25,29 @@ class Solitude:
     def __init__(self) -> None:
         self._running = 0
         self._lone = 0
-        self._changed = asyncio.Condition()
+        self._waiters: set[asyncio.Future[None]] = set()
 
     @property
     def is_free(self) -> bool:
         """Whether nobody runs alone or wants to, so that one may begin at once."""
         return not self._lone
 
+    def enter(self) -> None:
+        """Begin to run; the caller leaves again in the end."""
+        self._running += 1
+
+    def leave(self) -> None:
+        """Have run."""
+        self._running -= 1
+        if self._lone:
+            self._announce()
+
     @asynccontextmanager
     async def company(self) -> AsyncIterator[None]:
         """Run beside others, after whoever runs alone."""
         while self._lone:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._lone == 0)
-        self.enter()
-        try:
-            yield
-        finally:
-            await self.leave()
-
-    def enter(self) -> None:
-        """Begin to run beside others; the caller leaves again in the end."""
-        self._running += 1
-
-    async def leave(self) -> None:
-        """Have run beside others."""
-        self._running -= 1
-        if self._lone:
-            await self._announce()
+            await self._change()
+        yield
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -61,23 +56,33 @@ class Solitude:
         Raises:
             NoRoomError: The others took too long.
         """
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._lone == 0)
-            self._lone += 1
+        while self._lone:
+            await self._change()
+        self._lone += 1
         try:
             await self._wait_for_silence()
             yield
         finally:
             self._lone -= 1
-            await self._announce()
+            self._announce()
 
     async def _wait_for_silence(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE.total_seconds()), self._changed:
-                await self._changed.wait_for(lambda: self._running == 0)
+            async with asyncio.timeout(_PATIENCE.total_seconds()):
+                while self._running:
+                    await self._change()
         except TimeoutError as exc:
             raise NoRoomError("Other messages are still being handled.") from exc
 
-    async def _announce(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def _announce(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

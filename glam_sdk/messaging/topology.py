@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from nats.js import JetStreamContext, api
@@ -23,6 +24,7 @@ from glam_sdk.messaging.errors import describe, is_temporary, translated
 from glam_sdk.telemetry.logs import get_logger
 
 _NAME_IN_USE: Final = 10058
+_DURATIONS: Final = frozenset({"max_age", "duplicate_window"})
 _log = get_logger(__name__)
 
 
@@ -83,7 +85,8 @@ class StreamPlan:
     """Say what would have to happen for a stream to be as declared."""
 
     name: str
-    action: Literal["create", "update", "keep"]
+    action: Literal["create", "update", "keep", "refuse"]
+    """``refuse``: the server will not make one of the changes."""
     changes: Mapping[str, str] = field(default_factory=dict)
     """What differs, as ``setting: found -> wanted``."""
 
@@ -100,6 +103,9 @@ async def plan_stream(js: JetStreamContext, spec: StreamSpec) -> StreamPlan:
         except js_errors.NotFoundError:
             return StreamPlan(spec.name, "create")
     drift = _drift(info.config, spec)
+    refused = {key: f"{drift[key]} (no server changes that)" for key in _fixed(drift)}
+    if refused:
+        return StreamPlan(spec.name, "refuse", {**drift, **refused})
     return StreamPlan(spec.name, "update" if drift else "keep", drift)
 
 
@@ -241,9 +247,17 @@ def _drift(found: api.StreamConfig, spec: StreamSpec) -> dict[str, str]:
         value = getattr(found, key)
         same = set(value or ()) == set(spec.subjects) if key == "subjects" else value == wanted
         if not same:
-            changes[key] = f"{_plain(value)} -> {_plain(wanted)}"
+            changes[key] = f"{_plain(key, value)} -> {_plain(key, wanted)}"
     return changes
 
 
-def _plain(value: object) -> object:
+def _fixed(drift: Mapping[str, str]) -> list[str]:
+    """Return what differs and stays as it is for a stream's whole life."""
+    is_other_kind = api.RetentionPolicy.WORK_QUEUE.value in drift.get("retention", "")
+    return [key for key in drift if key == "storage" or (key == "retention" and is_other_kind)]
+
+
+def _plain(key: str, value: object) -> object:
+    if key in _DURATIONS and isinstance(value, int | float):
+        return timedelta(seconds=value)
     return value.value if isinstance(value, api.RetentionPolicy | api.StorageType) else value

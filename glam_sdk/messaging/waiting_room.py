@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from glam_sdk.messaging.attempts import MessageKey, key_of
+from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.pace import Pace
 from glam_sdk.messaging.pull import JetStreamMessage
 
@@ -47,23 +47,23 @@ class WaitingRoom:
 
     def admits(self, message: JetStreamMessage) -> bool:
         """Tell whether a message is to be handled now."""
-        return not self.pace.is_slowed or key_of(message) == self._trying
+        return not self.pace.is_slowed or message.key == self._trying
 
     def take_in(self, message: JetStreamMessage) -> bool:
         """Hold a message; False when there is no room."""
-        known = self._waiting.get(key_of(message))
+        known = self._waiting.get(message.key)
         if known is not None:
             known.reply = message.reply  # The server gave it out again.
             return True
         if not self.room:
             return False
-        self._waiting[key_of(message)] = message
+        self._waiting[message.key] = message
         self._wait()
         return True
 
     def ended(self, message: JetStreamMessage) -> None:
         """Note that a message was handled; its result has reached the pace already."""
-        if key_of(message) == self._trying:
+        if message.key == self._trying:
             self._trying = None
         if self.pace.is_slowed:
             self._wait()
@@ -88,5 +88,5 @@ class WaitingRoom:
         self._timer = None
         if self._waiting:
             message = min(self._waiting.values(), key=lambda waiting: waiting.deliveries)
-            self._trying = key_of(message)
+            self._trying = message.key
             self._release([self._waiting.pop(self._trying)])

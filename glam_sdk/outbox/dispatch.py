@@ -6,6 +6,7 @@ gives them back at once, and what it sent last is sent again under the same mess
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -59,6 +60,23 @@ class Dispatch:
         self._publisher = publisher
         self._pace = pace
         self._tracer = tracer
+
+    async def send_batches(self, count: int, resting: Collection[int]) -> list[Outcome]:
+        """Send several batches at once: while one waits for the database, another is sent.
+
+        With SQLite, which cannot divide the work, it is one.
+
+        Raises:
+            Exception: What the database raised, when all have come to their end.
+        """
+        if count == 1 or self._db.engine.dialect.name != "postgresql":
+            return [await self.send_batch(resting)]
+        batches = (self.send_batch(resting) for _ in range(count))
+        found = await asyncio.gather(*batches, return_exceptions=True)
+        for outcome in found:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in found if isinstance(outcome, Outcome)]
 
     async def send_batch(self, resting: Collection[int]) -> Outcome:
         """Send the oldest messages of partitions that are free and do not rest."""

@@ -152,14 +152,16 @@ class Relay:
         # The last round is everybody's last attempt.
         kept = {p: rest for p, rest in self._resting.items() if rest.until > now}
         resting = {} if self._stopping else kept
-        settled, failures = 0, dict[int, Exception]()
-        while True:
-            outcome = await self._dispatch.send_batch({*resting, *failures})
-            self._parked += outcome.parked
-            settled += outcome.settled
-            failures |= outcome.failures
-            if not outcome.settled and not outcome.failures:
-                break
+        settled, failures, at_once = 0, dict[int, Exception](), 1
+        while at_once:
+            outcomes = await self._dispatch.send_batches(at_once, {*resting, *failures})
+            for outcome in outcomes:
+                self._parked += outcome.parked
+                settled += outcome.settled
+                failures |= outcome.failures
+            is_full = any(outcome.settled >= self._pace.batch for outcome in outcomes)
+            has_moved = any(outcome.settled or outcome.failures for outcome in outcomes)
+            at_once = 2 if is_full else int(has_moved)
         failed = {partition: self._rest(self._resting.get(partition)) for partition in failures}
         self._resting = {**resting, **failed}
         return settled, failures

@@ -72,6 +72,10 @@ class _Delivered:
     def stored_at(self) -> datetime:
         return self.stored.stored_at
 
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.stored.sequence, int(self.stored.stored_at.timestamp() * 1_000_000_000)
+
     async def ack(self) -> None:
         self.again = False
 

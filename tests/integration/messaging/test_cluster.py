@@ -16,7 +16,10 @@ from glam_sdk.events import Event, StreamSpec, decode
 from glam_sdk.messaging import Nats, Publisher, Subscriber, handles
 from glam_sdk.testing import NatsServer, free_port
 
-SPEC = StreamSpec("ORDERS", replicas=3)
+SPEC = StreamSpec("ORDERS", replicas=3, allow_batches=True)
+
+
+TOTAL = 1600
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -68,7 +71,10 @@ async def leader_of_stream(nats):
 
 
 async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(cluster, until):
-    """Publishing and handling go on through two elections; the stream has no copy and no gap."""
+    """One by one and in batches, through two elections; the stream has no copy and no gap.
+
+    What is kept about positions is on all three servers, without anybody asking for it.
+    """
     nats = await connected(cluster, until)
     handled = Counter()
 
@@ -85,22 +91,37 @@ async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(clus
         for number in range(first, 400, 4):
             await publisher.publish(OrderPlaced(number=number), timeout=deadline)
 
+    async def publish_batches():
+        for first in range(400, TOTAL, 200):
+            batch = [OrderPlaced(number=number) for number in range(first, first + 200)]
+            await publisher.publish_many(batch, timeout=deadline)
+
     async with asyncio.TaskGroup() as group:
+        group.create_task(publish_batches())
         for first in range(4):
             group.create_task(publish(first))
-        for share in (40, 120):
+        for share in (200, 600):
             await until(lambda share=share: len(handled) >= share, timeout_s=60)
             leader = cluster[await leader_of_stream(nats)]
             leader.kill()
             leader.start()
-    await until(lambda: len(handled) == 400, timeout_s=60)
+    await until(lambda: len(handled) == TOTAL, timeout_s=60)
     await leader_of_stream(nats)
     last = (await nats.jetstream.stream_info("ORDERS")).state.last_seq
     stored = [
         decode((await nats.jetstream.get_msg("ORDERS", sequence)).data).payload["number"]
         for sequence in range(1, last + 1)
     ]
-    assert Counter(stored) == dict.fromkeys(range(400), 1)
-    assert set(handled) == set(range(400))
+    assert Counter(stored) == dict.fromkeys(range(TOTAL), 1)
+    assert set(handled) == set(range(TOTAL))
     await subscriber.stop()
+    await until(lambda: copies_of(nats, "KV_GLAM_POSITIONS", 3), timeout_s=30)
     await nats.stop()
+
+
+async def copies_of(nats, stream, expected):
+    """Tell whether a stream has so many copies, as far as the cluster answers."""
+    try:
+        return (await nats.jetstream.stream_info(stream)).config.num_replicas == expected
+    except (NatsError, TimeoutError):
+        return False

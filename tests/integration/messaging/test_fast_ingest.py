@@ -10,13 +10,20 @@ import pytest
 from nats.js.api import DiscardPolicy
 
 from glam_sdk.config import NatsSettings
+from glam_sdk.errors import MessageBusError
 from glam_sdk.events import MESSAGE_ID_HEADER, Event, StreamSpec, decode, envelope_of
-from glam_sdk.messaging import Nats, Publisher, StreamFullError, ensure_stream
+from glam_sdk.messaging import Nats, Publisher, StreamFullError, ensure_stream, inline
 from glam_sdk.messaging.fast_ingest import _Batch
 from glam_sdk.messaging.outgoing import Outgoing
 from glam_sdk.testing.nats import NatsServer
 
 FAST = StreamSpec("SHOP", allow_batches=True)
+
+
+@pytest.fixture(params=[True, False], ids=["inline", "callback"])
+def _both_ways(request, monkeypatch):
+    """Answers are received both ways, as the version of the client decides elsewhere."""
+    monkeypatch.setattr(inline, "IS_INLINE", request.param)
 
 
 class Sold(Event, subject="evt.shop.sold"):
@@ -40,6 +47,7 @@ def sales(count):
     return [envelope_of(Sold(number=number), source_service="shop") for number in range(count)]
 
 
+@pytest.mark.usefixtures("_both_ways")
 async def test_a_batch_is_stored_in_order_under_few_acknowledgements(nats):
     """A thousand events come back as a handful of answers, and the stream has them as given."""
     await ensure_stream(nats.jetstream, FAST)
@@ -52,6 +60,7 @@ async def test_a_batch_is_stored_in_order_under_few_acknowledgements(nats):
     assert await stored(nats) == [0, *range(1000)]
 
 
+@pytest.mark.usefixtures("_both_ways")
 async def test_a_batch_published_again_is_stored_once(nats):
     """The message ids of a batch count as those of single messages do, whatever is mixed."""
     await ensure_stream(nats.jetstream, FAST)
@@ -63,6 +72,7 @@ async def test_a_batch_published_again_is_stored_once(nats):
     assert await stored(nats) == list(range(300))
 
 
+@pytest.mark.usefixtures("_both_ways")
 async def test_a_stream_without_batches_is_sent_to_one_by_one(nats):
     """The first refusal is remembered, and nothing is lost by it."""
     await ensure_stream(nats.jetstream, StreamSpec("SHOP"))
@@ -88,6 +98,7 @@ async def test_events_of_several_streams_each_reach_theirs(nats):
     assert await stored(nats, "SHOP") == await stored(nats, "BILLS") == list(range(40))
 
 
+@pytest.mark.usefixtures("_both_ways")
 async def test_a_stream_that_fills_up_is_an_error_and_keeps_what_it_took(nats):
     """The error is that of a single publish; what came before the limit is stored."""
     await ensure_stream(nats.jetstream, FAST)
@@ -98,6 +109,7 @@ async def test_a_stream_that_fills_up_is_an_error_and_keeps_what_it_took(nats):
     assert await stored(nats) == list(range(30))
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("fault", ["kill", "delete"])
 async def test_each_event_is_there_once_after_a_fault_within_the_batch(until, fault):
     """Server killed or stream deleted mid-batch: the call goes on under the same ids."""
@@ -124,6 +136,32 @@ async def test_each_event_is_there_once_after_a_fault_within_the_batch(until, fa
         assert set(counts) == set(range(6000))
     else:
         assert 5999 in counts  # What was stored before went with the stream.
+
+
+async def test_a_frozen_server_costs_a_publish_its_deadline_and_a_batch_some_time(until):
+    """Nothing is lost or doubled by what the server does with it after it thaws."""
+    with NatsServer() as server:
+        nats = Nats(NatsSettings(servers=(server.url,)), service_name="shop", streams=(FAST,))
+        await nats.start()
+        publisher, events = Publisher(nats, "shop"), sales(4000)
+        await publisher.publish(events[0])
+        sent = nats.client.stats["out_msgs"]
+        publishing = asyncio.create_task(
+            publisher.publish_many(events, timeout=timedelta(seconds=30))
+        )
+        await until(lambda: nats.client.stats["out_msgs"] - sent > 500)
+        server.freeze()
+        single = envelope_of(Sold(number=4000), source_service="shop")
+        async with asyncio.timeout(2):
+            with pytest.raises(MessageBusError, match="no answer in time"):
+                await publisher.publish(single, timeout=timedelta(milliseconds=200))
+        await asyncio.wait({publishing}, timeout=3.5)  # The batch gives up and sends one by one.
+        server.thaw()
+        await publishing
+        await publisher.publish(single)
+        counts = Counter(await stored(nats))
+        await nats.stop()
+    assert counts == dict.fromkeys(range(4001), 1)
 
 
 async def test_after_a_failure_the_rest_of_its_lane_is_left_alone(nats):

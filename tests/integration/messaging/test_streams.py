@@ -197,3 +197,24 @@ async def test_batches_can_be_allowed_on_a_stream_that_is_there(nats):
     assert await ensure_stream(nats.jetstream, StreamSpec("SHOP", allow_batches=True))
     assert not await ensure_stream(nats.jetstream, StreamSpec("SHOP"))
     assert (await config(nats, "SHOP")).allow_batched is True
+
+
+async def test_a_plan_says_what_no_server_will_change(nats):
+    """Storage, and retention to or from a work queue, are for a stream's whole life."""
+    await ensure_stream(nats.jetstream, StreamSpec("SHOP"))
+    spec = StreamSpec("SHOP", storage="memory", max_age=timedelta(days=1))
+    plan = await plan_stream(nats.jetstream, spec)
+    assert plan.action == "refuse"
+    assert plan.changes == {
+        "storage": "file -> memory (no server changes that)",
+        "max_age": "7 days, 0:00:00 -> 1 day, 0:00:00",
+    }
+    with pytest.raises(MessageBusError, match="storage: file -> memory"):
+        await ensure_stream(nats.jetstream, spec)
+    spec = StreamSpec("SHOP", retention="workqueue")
+    assert (await plan_stream(nats.jetstream, spec)).action == "refuse"
+    with pytest.raises(MessageBusError, match="retention: limits -> workqueue"):
+        await ensure_stream(nats.jetstream, spec)
+    spec = StreamSpec("SHOP", retention="interest")
+    assert (await plan_stream(nats.jetstream, spec)).action == "update"
+    assert await ensure_stream(nats.jetstream, spec)

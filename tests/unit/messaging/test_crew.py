@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from glam_sdk.messaging.crew import Crew
 
-STORED = datetime(2026, 1, 15, tzinfo=UTC)
 seen_in_context = contextvars.ContextVar("seen_in_context", default=None)
 
 
@@ -19,7 +17,10 @@ seen_in_context = contextvars.ContextVar("seen_in_context", default=None)
 class Message:
     sequence: int
     subject: str = "evt.orders.placed"
-    stored_at: datetime = STORED
+
+    @property
+    def key(self):
+        return self.sequence, 0
 
 
 @pytest.fixture

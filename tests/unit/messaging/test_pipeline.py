@@ -50,6 +50,10 @@ class Recorded:
     stored_at: datetime = datetime(2026, 1, 15, tzinfo=UTC)
     settled: list[object] = field(default_factory=list)
 
+    @property
+    def key(self):
+        return self.sequence, int(self.stored_at.timestamp())
+
     async def ack(self):
         self.settled.append("ack")
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glam_sdk.messaging import Backoff, ConsumerPolicy
+from glam_sdk.config import NatsSettings
+from glam_sdk.messaging import Backoff, ConsumerPolicy, Pacing
 
 waits = st.lists(st.timedeltas(timedelta(0), timedelta(hours=1)), min_size=1, max_size=5)
 
@@ -42,3 +43,12 @@ def test_values_no_consumer_can_work_with_are_refused(settings):
     """A consumer that could never take a message fails where it is declared."""
     with pytest.raises(ValueError, match="must be"):
         ConsumerPolicy(**settings)
+
+
+def test_an_operator_sets_pacing_and_copies():
+    """What the settings say, and the defaults of both are the same."""
+    settings = NatsSettings(slow_down_after=7, longest_pause_s=4, bookkeeping_replicas=3)
+    policy = ConsumerPolicy.of(settings)
+    assert policy.pacing == Pacing(after=7, longest_pause=timedelta(seconds=4))
+    assert policy.bookkeeping_replicas == 3
+    assert ConsumerPolicy.of(NatsSettings()) == ConsumerPolicy()

@@ -1,0 +1,58 @@
+"""Hold what is known about one message while it is being handled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from glam_sdk.events import Envelope, MalformedEventError
+from glam_sdk.messaging.attempts import NOTHING, History
+from glam_sdk.messaging.delivery import Delivery, Incoming
+from glam_sdk.messaging.lanes import Lane
+from glam_sdk.messaging.origin import Origin
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """Hold what is known about one message while it is being handled."""
+
+    message: Incoming
+    decoded: Envelope | MalformedEventError
+    envelope: Envelope | None
+    lane: Lane
+    origin: Origin
+    history: History = NOTHING
+    number: int = 1
+    """Of the attempt."""
+    started: float = 0.0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was ever tried with this message."""
+        return self.history is NOTHING and self.message.deliveries == 1
+
+    def delivery(self, durable: str) -> Delivery:
+        """Return what a handler is told about how its event came."""
+        message = self.message
+        assert self.envelope is not None  # noqa: S101 - else it was refused
+        return Delivery(
+            self.envelope,
+            message.headers,
+            message.stream,
+            durable,
+            message.sequence,
+            self.number,
+        )
+
+    def fields(self, durable: str) -> dict[str, Any]:
+        """Return what each log line about it has."""
+        fields = {
+            "subject": self.message.subject,
+            "durable": durable,
+            "stream": self.message.stream,
+            "sequence": self.message.sequence,
+            "attempt": self.number,
+        }
+        if self.envelope is not None:
+            fields["event_id"] = self.envelope.event_id
+        return fields
