@@ -138,7 +138,7 @@ def memory(endpoint: str, spans: int) -> list[str]:
         if number % (spans // 10) == 0:
             lines.append(f"{number:>10} spans: {_resident_mb():.1f} MB")
     provider.shutdown()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return [*lines, f"{'peak':>16}: {peak:.1f} MB"]
 
 
