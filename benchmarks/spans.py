@@ -28,7 +28,7 @@ from opentelemetry.trace import SpanKind, Tracer
 from benchmarks.processes import Tool
 from glam_sdk.telemetry.pipeline.http_transport import transport_to
 from glam_sdk.telemetry.pipeline.lean import (
-    EncodedSpanExporter,
+    EncodedExporter,
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
@@ -91,7 +91,7 @@ def lean(endpoint: str, **settings: Any) -> TracerProvider:
     exporter = (
         OTLPSpanExporter(url) if transport is None else OTLPSpanExporter(url, _transport=transport)
     )
-    encoded = EncodedSpanExporter(exporter, lambda: provider.resource)
+    encoded = EncodedExporter(exporter, lambda: provider.resource)
     provider.add_span_processor(EncodedSpanProcessor(encoded))
     return provider
 

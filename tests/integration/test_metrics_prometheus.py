@@ -163,7 +163,7 @@ def test_exponential_histograms_are_native_where_prometheus_takes_them(tmp_path:
             assert abs(total - 5.05) < 1e-6
             middle = server.value("histogram_quantile(0.5, job_duration_seconds)")
             assert middle is not None
-            assert abs(middle - 0.05) < 0.003
+            assert abs(middle - 0.05) < 0.0015  # less than a bucket is wide
             assert server.value('jobs_done_total{when=""}') == 100
             assert server.value("own_jobs_total") == 1100
             assert server.value("own_parts_sum") == server.value("own_parts_count") == 100

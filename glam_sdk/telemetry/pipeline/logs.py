@@ -6,8 +6,6 @@ the exporter wants the SDK's records.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,10 +13,11 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import log_exporters
-from glam_sdk.telemetry.pipeline.lean import EncodedSpanExporter
+from glam_sdk.telemetry.pipeline.lean import EncodedExporter
 from glam_sdk.telemetry.pipeline.lean.log_records import (
     EncodedLogProcessor,
     LeanLoggerProvider,
+    longest_export_s,
 )
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
@@ -36,11 +35,15 @@ def build_logger_provider(
     provider = make(resource=resource, shutdown_on_exit=False, meter_provider=meter_provider)
     encodes = is_lean and settings.telemetry.protocol_for("logs") == "http/protobuf"
     for exporter in exporters:
-        processor: BatchLogRecordProcessor
         if encodes and not isinstance(exporter, ConsoleLogRecordExporter):
-            encoded = EncodedSpanExporter(cast("Any", exporter), lambda: provider.resource)
-            processor = EncodedLogProcessor(watch.over("logs", encoded))
+            encoded = EncodedExporter(
+                exporter, lambda: provider.resource, longest_s=longest_export_s()
+            )
+            watched = watch.over("logs", encoded)
+            provider.add_log_record_processor(
+                EncodedLogProcessor(watched, record=watch.new_queue("logs"))
+            )
         else:
             processor = BatchLogRecordProcessor(watch.over("logs", exporter))
-        provider.add_log_record_processor(watch.over_queue("logs", processor))
+            provider.add_log_record_processor(watch.over_queue("logs", processor))
     return provider

@@ -16,8 +16,8 @@ from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint, Sum
 from prometheus_client.metrics_core import Metric as RegistryMetric
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from glam_sdk.telemetry.pipeline import merging
 from glam_sdk.telemetry import prometheus_names as names
+from glam_sdk.telemetry.pipeline import merging
 
 _log = logging.getLogger("glam_sdk.telemetry")
 

@@ -25,8 +25,8 @@ from prometheus_client.samples import Sample
 
 from glam_sdk.telemetry.pipeline.merging import downscale
 from glam_sdk.telemetry.pipeline.prometheus_families import Families, Family, Warned, escaped
-from glam_sdk.telemetry.prometheus_names import label_pairs
 from glam_sdk.telemetry.pipeline.prometheus_samples import classic_buckets, newest_by_bucket
+from glam_sdk.telemetry.prometheus_names import label_pairs
 
 _TYPES: Final = {"counter": 0, "gauge": 1, "summary": 2, "untyped": 3, "histogram": 4}
 _FINEST, _COARSEST = 8, -4

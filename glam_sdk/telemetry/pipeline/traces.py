@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import (
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import span_exporters
 from glam_sdk.telemetry.pipeline.lean import (
-    EncodedSpanExporter,
+    EncodedExporter,
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
@@ -40,7 +40,7 @@ def build_tracer_provider(
             provider.add_span_processor(SimpleSpanProcessor(exporter))
             continue
         if encodes:
-            encoded = EncodedSpanExporter(
+            encoded = EncodedExporter(
                 exporter, lambda: provider.resource, longest_s=longest_export_s()
             )
             provider.add_span_processor(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import prometheus_client
 import pytest
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from opentelemetry.sdk.metrics.export import MetricExportResult
 
 from glam_sdk.testing import OtlpReceiver
 
@@ -122,6 +124,31 @@ def test_instruments_exemplars_leave_by_otlp_although_a_scrape_came_first(pushed
     assert measured.reader.force_flush()
     assert not sent(receiver)["c"].sum.data_points[0].exemplars
     assert trace_id in measured.openmetrics()
+
+
+class _AwayAtFirst(OTLPMetricExporter):
+    """Fail as when nobody listens, the first time."""
+
+    is_away = True
+
+    def export(self, *args: Any, **kwargs: Any) -> MetricExportResult:
+        if self.is_away:
+            self.is_away = False
+            return MetricExportResult.FAILURE
+        return super().export(*args, **kwargs)
+
+
+def test_an_exemplar_is_pushed_until_a_push_succeeds(monkeypatch, tracer) -> None:
+    """A collector that is away for a while costs no metric its trace."""
+    with OtlpReceiver() as receiver:
+        exporter = _AwayAtFirst(endpoint=f"{receiver.endpoint}/v1/metrics")
+        measured = measure(monkeypatch, exporter=exporter)
+        with tracer.start_as_current_span("work"):
+            measured.meter().create_counter("c").add(1)
+        assert not measured.reader.force_flush()
+        assert measured.reader.force_flush()
+        assert len(sent(receiver)["c"].sum.data_points[0].exemplars) == 1
+        measured.provider.shutdown()
 
 
 def test_an_instrument_wins_over_a_family_of_its_name(pushed) -> None:

@@ -124,7 +124,7 @@ def test_exponential_buckets_have_exemplars_each(monkeypatch, tracer) -> None:
     measured = measure(monkeypatch, views=(view,))
     seconds = measured.meter().create_histogram("d", "s")
     traces = []
-    for value in (0.01, 0.02, 0.7, 5.0, 100.0):
+    for value in (100.0, 0.02, 0.7, 5.0, 0.01):
         with tracer.start_as_current_span("s") as span:
             seconds.record(value)
             traces.append(f"{span.get_span_context().trace_id:032x}")
@@ -132,6 +132,11 @@ def test_exponential_buckets_have_exemplars_each(monkeypatch, tracer) -> None:
         lines = [line for line in measured.openmetrics().splitlines() if " # {" in line]
         assert [trace for trace in traces if any(trace in line for line in lines)] == traces
         assert len(lines) == 5
+    wanted = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"
+    body, _ = measured.scraper.scrape(f"{wanted};encoding=delimited")
+    places = [body.find(trace.encode()) for trace in traces]
+    assert -1 not in places
+    assert places == sorted(places)  # Prometheus refuses one that is older than the one before
     measured.provider.shutdown()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.telemetry.pipeline import workers
 from glam_sdk.telemetry.pipeline.forking import renew_identity
+from glam_sdk.telemetry.pipeline.scrape import Scraper
 from glam_sdk.testing import capture_telemetry
 
 
@@ -69,6 +71,24 @@ def test_a_group_is_one_target_whoever_answers(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
     assert answers[0].attributes["service.name"] == "shop"
     assert "process.pid" not in answers[0].attributes
+
+
+def test_the_scrapes_of_a_group_have_one_target(tmp_path: Path) -> None:
+    """Prometheus would otherwise take each answer for that of another target."""
+    scrapers = [
+        Scraper(Resource({"service.name": "shop", "service.instance.id": each}))
+        for each in ("one", "two")
+    ]
+    try:
+        for scraper in scrapers:
+            scraper.join_workers("shop", tmp_path)
+        first, second = (scraper.scrape("")[0].decode() for scraper in scrapers)
+    finally:
+        for scraper in scrapers:
+            scraper.leave_workers()
+    (target,) = re.findall(r"^target_info.*$", first, re.MULTILINE)
+    assert re.findall(r"^target_info.*$", second, re.MULTILINE) == [target]
+    assert 'service_name="shop"' in target
 
 
 def test_a_fork_has_an_identity_of_its_own() -> None:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import Resource
 
 from glam_sdk.telemetry.pipeline.http_transport import transport_to
 from glam_sdk.telemetry.pipeline.lean import (
-    EncodedSpanExporter,
+    EncodedExporter,
     EncodedSpanProcessor,
     LeanTracerProvider,
 )
@@ -97,7 +97,7 @@ def exporting(endpoint: str) -> Iterator[tuple[LeanTracerProvider, ExportWatch]]
     transport = transport_to(endpoint, "traces")
     assert transport is not None
     stock = OTLPSpanExporter(endpoint, _transport=transport)
-    exporter = EncodedSpanExporter(stock, lambda: provider.resource, longest_s=longest_export_s())
+    exporter = EncodedExporter(stock, lambda: provider.resource, longest_s=longest_export_s())
     watched = watch.over("traces", exporter)
     provider.add_span_processor(EncodedSpanProcessor(watched, record=watch.new_queue("traces")))
     try:

@@ -17,7 +17,7 @@ it again for each span. Here, in the order a span meets them:
 
 from __future__ import annotations
 
-from glam_sdk.telemetry.pipeline.lean.export import EncodedSpanExporter, EncodedSpanProcessor
+from glam_sdk.telemetry.pipeline.lean.export import EncodedExporter, EncodedSpanProcessor
 from glam_sdk.telemetry.pipeline.lean.provider import LeanTracerProvider
 
-__all__ = ["EncodedSpanExporter", "EncodedSpanProcessor", "LeanTracerProvider"]
+__all__ = ["EncodedExporter", "EncodedSpanProcessor", "LeanTracerProvider"]

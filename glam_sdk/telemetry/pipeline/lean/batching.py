@@ -47,12 +47,19 @@ class BatchQueue(Generic[T]):
         export: Called with each batch, in the queue's thread.
         settings: Sizes and delay.
         record: Counts what is exported and what is dropped.
+        name: Of the thread.
     """
 
     def __init__(
-        self, export: Callable[[Sequence[T]], object], settings: BatchSettings, record: QueueRecord
+        self,
+        export: Callable[[Sequence[T]], object],
+        settings: BatchSettings,
+        record: QueueRecord,
+        *,
+        name: str = "glam-batches",
     ) -> None:
         self._export = export
+        self._name = name
         self._settings = settings
         self._record = record
         self._items: deque[T] = deque(maxlen=settings.capacity)
@@ -116,7 +123,7 @@ class BatchQueue(Generic[T]):
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="glam-spans", daemon=True)
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # the interpreter is ending and starts no threads any more

@@ -268,9 +268,11 @@ def encode_resource(resource: Resource) -> bytes:
 def join_request(resource: bytes, batch: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return an ``ExportTraceServiceRequest`` of encoded spans, grouped by their scopes.
 
+    Of encoded log records it is an ``ExportLogsServiceRequest``: the fields have the same numbers.
+
     Args:
         resource: From :func:`encode_resource`.
-        batch: Pairs of a scope, from :func:`encode_scope`, and a span's body.
+        batch: Pairs of a scope, from :func:`encode_scope`, and a body.
     """
     scopes: dict[bytes, list[bytes]] = {}
     for scope, span in batch:

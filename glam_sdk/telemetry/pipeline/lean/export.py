@@ -1,4 +1,4 @@
-"""Collect encoded spans and send them in batches, by OTLP over HTTP."""
+"""Collect what is encoded and send it in batches, by OTLP over HTTP."""
 
 # The SDK's queue, its client and our own spans have no public doors for these.
 # ruff: noqa: SLF001
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("glam_sdk.telemetry")
 
-EncodedSpan = tuple[bytes, bytes]
-"""The scope and the body of a span."""
+Encoded = tuple[bytes, bytes]
+"""The scope and the body of a span or a log record."""
 
 
 class Exporter(Protocol):
-    """Take batches of encoded spans."""
+    """Take batches of what has been encoded."""
 
-    def export(self, batch: Sequence[EncodedSpan], /) -> object:
+    def export(self, batch: Sequence[Encoded], /) -> object:
         """Send a batch."""
 
     def shutdown(self) -> None:
@@ -80,7 +80,9 @@ class EncodedSpanProcessor(SpanProcessor):
         self._exporter = exporter
         self._encoder = SpanEncoder()
         self._record = record or QueueRecord()
-        self._queue = BatchQueue(exporter.export, settings or batch_settings(), self._record)
+        self._queue = BatchQueue(
+            exporter.export, settings or batch_settings(), self._record, name="glam-spans"
+        )
 
     def take(self, span: LeanSpan) -> None:
         """Queue a sampled span of ours."""
@@ -118,8 +120,8 @@ class EncodedSpanProcessor(SpanProcessor):
         _log.warning("telemetry.span_not_encoded", extra={"span": name}, exc_info=True)
 
 
-class EncodedSpanExporter:
-    """Join encoded spans to requests and send them through the SDK's exporter.
+class EncodedExporter:
+    """Join encoded spans, or log records, to requests and send them through the SDK's exporter.
 
     Retries, timeout, compression, headers and certificates are that exporter's, and so are their
     ``OTEL_EXPORTER_OTLP_*`` variables; only its encoder is left out.
@@ -139,7 +141,7 @@ class EncodedSpanExporter:
         if longest_s is not None:
             inner._client._timeout = min(inner._client._timeout, longest_s)
 
-    def export(self, batch: Sequence[EncodedSpan]) -> SpanExportResult:
+    def export(self, batch: Sequence[Encoded]) -> SpanExportResult:
         """Send one batch."""
         inner = self._inner
         if inner._shutdown:

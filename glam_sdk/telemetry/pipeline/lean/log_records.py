@@ -5,9 +5,11 @@ or held until a thread encodes it. What somebody logs through OpenTelemetry's ow
 way into the same queue.
 """
 
+# The SDK reads its variables in methods that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -24,11 +26,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
 from glam_sdk.telemetry.pipeline.lean import wire
+from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
+from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
-
-EncodedRecord = tuple[bytes, bytes]
-"""The scope and the body of a log record."""
+from glam_sdk.telemetry.pipeline.watch import QueueRecord
 
 _pack_times: Final = Struct("<BQBQ").pack
 _TIME_TAG, _OBSERVED_TAG = 0x09, 0x59
@@ -84,16 +86,29 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
         super()._set_logger_configurator(logger_configurator=logger_configurator)
 
 
-class EncodedLogProcessor(BatchLogRecordProcessor):
+class EncodedLogProcessor(LogRecordProcessor):
     """Encode each record when it is made and queue the bytes.
 
-    Queue, batches and their ``OTEL_BLRP_*`` variables are the SDK's.
+    Args:
+        exporter: Takes the batches.
+        settings: Of the queue; what the variables say by default.
+        record: Counts what is exported and what is dropped.
     """
 
-    def __init__(self, exporter: Any) -> None:
-        super().__init__(exporter)
-        self._queue: Callable[[EncodedRecord], None] = cast("Any", self._batch_processor.emit)
+    def __init__(
+        self,
+        exporter: Exporter,
+        settings: BatchSettings | None = None,
+        record: QueueRecord | None = None,
+    ) -> None:
+        self._exporter = exporter
         self._scopes: dict[str, bytes] = {}
+        self._queue: BatchQueue[Encoded] = BatchQueue(
+            exporter.export,
+            settings or batch_settings(),
+            record or QueueRecord(),
+            name="glam-log-records",
+        )
 
     def take_line(self, line: Line, created: float) -> None:
         """Queue a line of ours."""
@@ -103,13 +118,43 @@ class EncodedLogProcessor(BatchLogRecordProcessor):
             scope = encode_scope(InstrumentationScope(name))
             if len(self._scopes) < _MAX_SCOPES:
                 self._scopes[name] = scope
-        self._queue((scope, encode_line(line, created)))
+        self._queue.put((scope, encode_line(line, created)))
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a record that came through OpenTelemetry's API."""
         whole = encode_logs([cast("ReadableLogRecord", log_record)])
         (record,) = whole.resource_logs[0].scope_logs[0].log_records
-        self._queue((encode_scope(log_record.instrumentation_scope), record.SerializeToString()))
+        scope = encode_scope(log_record.instrumentation_scope)
+        self._queue.put((scope, record.SerializeToString()))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export all that waits; False when that was not done in time."""
+        return self._queue.flush(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Export all that waits and take no more."""
+        self._queue.stop(timeout_millis / 1000)
+        self._exporter.shutdown()
+
+
+def batch_settings() -> BatchSettings:
+    """Return what the ``OTEL_BLRP_*`` variables say, read by the SDK's rules.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    rules: Any = BatchLogRecordProcessor
+    capacity = rules._default_max_queue_size()
+    delay_ms = rules._default_schedule_delay_millis()
+    size = rules._default_max_export_batch_size()
+    rules._validate_arguments(capacity, delay_ms, size)
+    return BatchSettings(capacity=capacity, batch_size=size, delay_s=delay_ms / 1000)
+
+
+def longest_export_s() -> float:
+    """Return ``OTEL_BLRP_EXPORT_TIMEOUT``, which the SDK reads and forgets, in seconds."""
+    rules: Any = BatchLogRecordProcessor
+    return float(rules._default_export_timeout_millis()) / 1000
 
 
 def encode_line(line: Line, created: float) -> bytes:
