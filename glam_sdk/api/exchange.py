@@ -175,7 +175,7 @@ class Exchange:
         known = getattr(span, "events", ()) if self.is_joined else ()
         error = self.shown_error
         if isinstance(error, Exception) and all(e.name != "exception" for e in known):
-            span.record_exception(error)
+            tracing.record_exception(span, error)
 
     def shown_code(self) -> str | None:
         """Return the error code of the answer, or of what broke it off."""

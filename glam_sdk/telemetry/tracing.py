@@ -25,6 +25,7 @@ from glam_sdk._internal.guard import guarded
 from glam_sdk._internal.version import __version__
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.log_encoding import exception_message, traceback_text
 
 __all__ = ["Link", "Span", "SpanKind", "error_type", "get_tracer", "record_error", "span"]
 
@@ -49,11 +50,20 @@ def error_type(exc: BaseException) -> str:
     return name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}"
 
 
+def record_exception(span: Span, exc: BaseException) -> None:
+    """Add the event ``exception``, its texts bounded and without the passwords of URLs."""
+    shown = {
+        conv.EXCEPTION_MESSAGE: exception_message(exc),
+        conv.EXCEPTION_STACKTRACE: traceback_text(exc),
+    }
+    span.record_exception(exc, attributes=shown)
+
+
 def record_error(span: Span, exc: BaseException) -> None:
     """Mark a span as failed by an exception: event ``exception``, ``error.type`` and status."""
     with guarded("tracing.record_error"):
         if span.is_recording():
-            span.record_exception(exc)
+            record_exception(span, exc)
             _mark_failed(span, exc)
 
 

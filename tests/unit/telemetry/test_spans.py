@@ -256,3 +256,17 @@ def test_without_init_spans_do_nothing():
             return 1
 
     assert work() == 1
+
+
+def test_a_long_stack_trace_is_cut_and_tells_no_password(telemetry):
+    """Stores refuse attributes beyond 64 KB, and a message may quote a URL with its password."""
+    with (
+        pytest.raises(ValueError, match="too much"),
+        glam_sdk.span("work"),
+    ):
+        raise ValueError("too much at https://user:hunter2@db/ " + "x" * 200_000)
+    (span,) = telemetry.spans
+    (event,) = span.events
+    assert len(event.attributes["exception.stacktrace"].encode()) < 65_536
+    assert len(event.attributes["exception.message"].encode()) < 65_536
+    assert "hunter2" not in str(dict(event.attributes))
