@@ -136,7 +136,7 @@ def translate_driver_errors(engine: Engine, where: str) -> None:
     """Take the values of rows out of an engine's errors, and make ours of bare ones.
 
     Drivers raise an OSError for refused and broken connections, and SQLite's an OverflowError for
-    a number that no column can hold and a ProgrammingError for a type it does not know.
+    a number that no column can hold.
 
     Args:
         engine: Whose.
@@ -156,7 +156,7 @@ def translate_driver_errors(engine: Engine, where: str) -> None:
         if isinstance(original, OSError):
             context.is_disconnect = True
             return unreachable(where, original)
-        if isinstance(original, OverflowError) or _is_unbindable(original):
+        if isinstance(original, OverflowError):
             return _bad_value(context.statement, None)
         return None
 
@@ -228,7 +228,7 @@ def _violated(error: exc.IntegrityError) -> tuple[str | None, list[str], str | N
 def _database_error(error: exc.DBAPIError) -> GlamBaseError:
     code = status_code(error.orig)
     orig = driver_error(error.orig) if error.orig is not None else error
-    if code in BAD_VALUE:
+    if code in BAD_VALUE or _is_unbindable(orig):
         return _bad_value(error.statement, code)
     statement = describe(error.statement or "")
     return DatabaseError(

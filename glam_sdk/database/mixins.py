@@ -79,6 +79,17 @@ MERCHANT_TABLE: Final = "glam_merchant_table"
 """Key in ``Table.info`` of the tables that hold rows of merchants."""
 
 
+SOFT_DELETE_TABLE: Final = "glam_soft_delete_table"
+"""The same, of the tables that keep their deleted rows."""
+
+
+@event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
+def _mark_table(mapper: Mapper[Any], _: type[Any]) -> None:
+    table = mapper.local_table
+    if isinstance(table, Table) and "is_deleted" in table.c:
+        table.info[SOFT_DELETE_TABLE] = True
+
+
 @event.listens_for(MerchantMixin, "after_mapper_constructed", propagate=True)
 def _add_joint_index(mapper: Mapper[Any], _: type[Any]) -> None:
     # Not in __table_args__: a model that sets its own would silently lose the index.

@@ -20,10 +20,13 @@ from glam_sdk.database.statements import describe
 # Classes whose message names objects of the schema or the server, never a row's values.
 _SPEAKING_CLASSES: Final = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 _SYNTAX_ERROR: Final = "42601"  # quotes what it could not read
-_SPEAKING_SQLITE: Final = re.compile(
+# Of SQLite, and of asyncpg where it asked no server.
+_SPEAKING_TEXT: Final = re.compile(
     r"no such (?:table|column)|database (?:table )?is locked|unable to open database file"
     r"|attempt to write a readonly|disk I/O error|database or disk is full|file is not a database"
     r"|(?:UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed"
+    r"|Error binding parameter \S+ type '\w+' is not supported"
+    r"|the number of query arguments cannot exceed|cannot perform operation: another operation"
 )
 _KEY: Final = re.compile(r"Key \((.*?)\)=\(")
 _OF_A_VALUE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -80,7 +83,7 @@ def _speaks(driver: BaseException, code: str | None) -> bool:
     if not driver.args:
         return False
     if code is None or code.startswith("SQLITE"):
-        return _SPEAKING_SQLITE.match(str(driver.args[0])) is not None
+        return _SPEAKING_TEXT.match(str(driver.args[0])) is not None
     if code == _SYNTAX_ERROR or not code.startswith(_SPEAKING_CLASSES):
         return False
     # What a trigger raises has whatever text its author made, whatever its code.

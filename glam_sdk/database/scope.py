@@ -34,6 +34,7 @@ from sqlalchemy.orm import (
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectStatementGrouping
 
+from glam_sdk.database.beside import limit_beside
 from glam_sdk.database.deletion import (
     INCLUDE_DELETED,
     KEEPS_DELETED,
@@ -160,10 +161,14 @@ def _limit(state: ORMExecuteState) -> Result[Any] | None:
 
 def _add_criteria(state: ORMExecuteState, options: Mapping[str, Any]) -> None:
     is_query = state.is_orm_statement and not state.is_insert
-    if is_query and not options.get(INCLUDE_DELETED) and _hides_deleted(state):
+    only_live = is_query and not options.get(INCLUDE_DELETED) and _hides_deleted(state)
+    if only_live:
         _add(state, ONLY_LIVE)
     scope: tuple[UUID, LoaderCriteriaOption] | None = state.session.info.get(_MERCHANT)
-    if scope is None or options.get(ALL_MERCHANTS):
+    scope = None if options.get(ALL_MERCHANTS) else scope
+    if is_query and (state.is_update or state.is_delete):
+        limit_beside(state, only_live=only_live, merchant_id=scope[0] if scope else None)
+    if scope is None:
         return
     if state.is_update:
         _refuse_giving_away(state, scope[0])

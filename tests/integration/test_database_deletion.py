@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ForeignKey, Index, MetaData, delete, func, select, text
+from sqlalchemy import ForeignKey, Index, MetaData, delete, func, select, text, update
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
@@ -199,6 +199,19 @@ async def test_a_delete_statement_marks_the_rows_it_names(db: Database) -> None:
         await uow.session.execute(for_good, execution_options={INCLUDE_DELETED: True})
         await uow.session.execute(delete(Note))
     assert await kept(db, Line) == [MARKED] * 2
+
+
+async def test_what_a_change_reads_beside_its_table_is_live(db: Database) -> None:
+    """A deleted order is not there for ``UPDATE lines … FROM orders`` either."""
+    key = await an_order(db)
+    async with db.unit_of_work() as uow:
+        await uow.repository(Order).delete_all(id=key)  # follows no cascade: its lines are there
+        change = update(Line).where(Line.order_id == Order.id).values(text="changed")
+        change = change.execution_options(synchronize_session=False)
+        assert (await uow.session.execute(change)).rowcount == 0  # type: ignore[attr-defined]
+        everything = {INCLUDE_DELETED: True}
+        changed = await uow.session.execute(change, execution_options=everything)
+        assert changed.rowcount == 3  # type: ignore[attr-defined]
 
 
 async def test_a_row_marked_before_keeps_its_moment(db: Database) -> None:

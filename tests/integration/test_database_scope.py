@@ -247,6 +247,24 @@ async def test_no_update_gives_a_row_to_another_merchant(db: Database) -> None:
         assert await uow.repository(Order).update_all({"merchant_id": OURS}, code="ours") == 1
 
 
+async def test_what_a_change_reads_beside_its_table_is_limited_too(db: Database) -> None:
+    """``UPDATE … FROM`` and ``DELETE … USING``: our lines on their order see no such order."""
+    theirs = aliased(Order)
+    async with db.unit_of_work(merchant_id=OURS) as uow:
+        for order in (Order, theirs, Order.__table__.c):
+            code, key = order.code, order.id
+            changed = update(Line).where(Line.order_id == key, code == "theirs")
+            unsynced = changed.values(merchant_domain=code).execution_options(
+                synchronize_session=False
+            )
+            result = await uow.session.execute(unsynced)
+            assert result.rowcount == 0  # type: ignore[attr-defined]
+        ours = update(Line).where(Line.order_id == Order.id, Order.code == "ours")
+        named = ours.values(merchant_domain=Order.code)
+        named = named.execution_options(synchronize_session=False)
+        assert (await uow.session.execute(named)).rowcount == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "call", ["bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"]
 )

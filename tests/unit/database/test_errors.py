@@ -147,6 +147,13 @@ def test_a_message_about_the_schema_is_kept() -> None:
     assert message in shown(translate(postgres_error("UndefinedTableError", message)))
 
 
+def test_what_the_driver_could_not_ask_is_said() -> None:
+    """A list that is too long is found by who sent it, and has no code."""
+    message = "the number of query arguments cannot exceed 32767"
+    error = exc.DBAPIError("SELECT 1", None, pytest.importorskip("asyncpg").InterfaceError(message))
+    assert message in shown(translate(error))
+
+
 def test_a_mistake_in_the_program_stays_what_it_is() -> None:
     """Calling it a database error would send its reader to the wrong place."""
     mistake = exc.InvalidRequestError("wrong")
