@@ -66,6 +66,11 @@ class Crew:
         self._call()
 
     @property
+    def has_ready(self) -> bool:
+        """Whether something is about to be begun."""
+        return bool(self._ready)
+
+    @property
     def held(self) -> list[JetStreamMessage]:
         """What is being handled, and what is about to be."""
         return [*self.running.values(), *self._ready]

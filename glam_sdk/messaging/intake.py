@@ -119,6 +119,7 @@ class Intake:
             task = asyncio.create_task(self._pipeline.hand_back(message, later))
             self._returning.add(task)
             task.add_done_callback(self._returning.discard)
+        self._wake()
         return False
 
     def _ended(self, message: JetStreamMessage) -> None:
@@ -129,7 +130,8 @@ class Intake:
             self._is_pacing = self._pipeline.slowed > 0 or any(
                 room.waiting for room in self._rooms.values()
             )
-        self._wake()
+        if not self._crew.has_ready:  # Else there is enough to do; more is asked for at once then.
+            self._wake()
 
     def _release(self, messages: list[JetStreamMessage]) -> None:
         self._crew.offer(*messages)

@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 
 _SCOPE: Final = "glam_sdk.messaging"
 _SYSTEM: Final = "nats"
+_GAUGES: Final = {
+    conv.GLAM_MESSAGING_CONSUMER_LAG: (
+        "{message}",
+        "Messages of the stream not delivered to the consumer so far.",
+    ),
+    conv.GLAM_MESSAGING_CONSUMER_UNSETTLED: (
+        "{message}",
+        "Messages delivered to the consumer and not settled, in all processes.",
+    ),
+    conv.GLAM_MESSAGING_CONSUMER_REDELIVERED: (
+        "{message}",
+        "Unsettled messages delivered more than once.",
+    ),
+    conv.GLAM_MESSAGING_CONSUMER_OLDEST_AGE: (
+        "s",
+        "How long the oldest unsettled message has been in the stream.",
+    ),
+    conv.GLAM_MESSAGING_IN_FLIGHT: ("{message}", "Messages being handled in this process."),
+    conv.GLAM_MESSAGING_HANDLER_PAUSE: (
+        "s",
+        "Time between attempts of a handler slowed down because all fail, or 0.",
+    ),
+}
 
 
 class MessagingTelemetry(SendTelemetry):
@@ -47,36 +70,10 @@ class MessagingTelemetry(SendTelemetry):
             unit="{message}",
             description="Deliveries not handled because the event had been handled before.",
         )
-        self._waiting = meter.create_gauge(
-            conv.GLAM_MESSAGING_CONSUMER_LAG,
-            unit="{message}",
-            description="Messages of the stream not delivered to the consumer so far.",
-        )
-        self._unsettled = meter.create_gauge(
-            conv.GLAM_MESSAGING_CONSUMER_UNSETTLED,
-            unit="{message}",
-            description="Messages delivered to the consumer and not settled, in all processes.",
-        )
-        self._redelivered = meter.create_gauge(
-            conv.GLAM_MESSAGING_CONSUMER_REDELIVERED,
-            unit="{message}",
-            description="Unsettled messages delivered more than once.",
-        )
-        self._oldest = meter.create_gauge(
-            conv.GLAM_MESSAGING_CONSUMER_OLDEST_AGE,
-            unit="s",
-            description="How long the oldest unsettled message has been in the stream.",
-        )
-        self._in_flight = meter.create_gauge(
-            conv.GLAM_MESSAGING_IN_FLIGHT,
-            unit="{message}",
-            description="Messages being handled in this process.",
-        )
-        self._pause = meter.create_gauge(
-            conv.GLAM_MESSAGING_HANDLER_PAUSE,
-            unit="s",
-            description="Time between attempts of a handler slowed down because all fail, or 0.",
-        )
+        self._gauges = {
+            name: meter.create_gauge(name, unit=unit, description=description)
+            for name, (unit, description) in _GAUGES.items()
+        }
         self._process = duration_histogram(
             meter,
             conv.MESSAGING_PROCESS_DURATION,
@@ -99,18 +96,21 @@ class MessagingTelemetry(SendTelemetry):
         """Record how much is waiting for a consumer and how much is under way here."""
         with guarded("messaging.backlog"):
             labels = {conv.MESSAGING_SYSTEM: _SYSTEM, conv.MESSAGING_CONSUMER_GROUP_NAME: durable}
-            self._waiting.set(found.waiting, labels)
-            self._unsettled.set(found.unsettled, labels)
-            self._redelivered.set(found.redelivered, labels)
-            self._oldest.set(found.oldest_age_s, labels)
-            self._in_flight.set(running, labels)
+            for name, value in (
+                (conv.GLAM_MESSAGING_CONSUMER_LAG, found.waiting),
+                (conv.GLAM_MESSAGING_CONSUMER_UNSETTLED, found.unsettled),
+                (conv.GLAM_MESSAGING_CONSUMER_REDELIVERED, found.redelivered),
+                (conv.GLAM_MESSAGING_CONSUMER_OLDEST_AGE, found.oldest_age_s),
+                (conv.GLAM_MESSAGING_IN_FLIGHT, running),
+            ):
+                self._gauges[name].set(value, labels)
 
     def paced(self, subject: str, durable: str, pause_s: float) -> None:
         """Record the time between attempts of a handler that is slowed down, or none."""
         with guarded("messaging.paced"):
             labels = _labels("process", "process", subject)
             labels[conv.MESSAGING_CONSUMER_GROUP_NAME] = durable
-            self._pause.set(pause_s, labels)
+            self._gauges[conv.GLAM_MESSAGING_HANDLER_PAUSE].set(pause_s, labels)
 
     def suppressed(self, subject: str, durable: str) -> None:
         """Count a delivery of what was handled before."""

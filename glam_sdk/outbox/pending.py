@@ -64,7 +64,8 @@ def _write(session: Session) -> None:
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     # A session that is limited to one merchant hands out no connection; these rows are nobody's.
     connection = Session.connection(session)
-    connection.execute(_INSERT_AND_NOTIFY if is_postgresql else _INSERT, rows)
+    statement = _INSERT_AND_NOTIFY if is_postgresql else _INSERT
+    connection.execute(statement, rows if len(rows) > 1 else rows[0])
 
 
 @event.listens_for(ScopedSession, "after_soft_rollback")

@@ -61,7 +61,5 @@ def build_messaging(
     components.append(Relay(database, publisher))
     if handlers:
         scope = inbox_scope(database)
-        components.append(
-            Subscriber(nats, handlers, service_name=name, scope=scope, policy=policy)
-        )
+        components.append(Subscriber(nats, handlers, service_name=name, scope=scope, policy=policy))
     return Messaging(publisher, tuple(components))

@@ -66,6 +66,18 @@ async def test_a_consumer_deleted_between_two_runs_goes_on_where_it_was(
     assert info.config.opt_start_seq > 1
 
 
+async def test_the_position_is_kept_while_the_service_runs(nats, until, service, handled):
+    """A process that is killed leaves a note that is a few seconds old, and no older."""
+    await publish(nats, range(5))
+    created = (await nats.jetstream.stream_info("ORDERS")).created
+
+    async def noted():
+        return await Positions(nats, "billing").read("ORDERS", created) == 5
+
+    await service(noted, until)
+    assert handled == dict.fromkeys(range(5), 1)
+
+
 async def test_another_stream_of_the_same_name_begins_at_its_start(nats, until, service, handled):
     """The numbers of its messages mean nothing to the one before."""
     await publish(nats, range(5))

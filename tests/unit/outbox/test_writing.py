@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, select, text
 
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database
@@ -185,3 +185,27 @@ async def test_a_partition_that_fails_holds_up_no_other(db):
     await relay.stop()
     assert lanes.sent == [1, 11, 21, 0, 10, 20]
     assert await numbers(db) == []
+
+
+async def test_a_database_that_fails_is_tried_again_until_it_works(db):
+    """The relay says what is wrong meanwhile, and sends what was written."""
+    lanes = Lanes()
+    pace = RelayPace(first_backoff=timedelta(milliseconds=5), max_backoff=timedelta(milliseconds=5))
+    relay = Relay(db, lanes, pace=pace)
+    async with db.unit_of_work() as uow:
+        uow.emit(Placed(number=1))
+    async with db.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE glam_outbox RENAME TO hidden"))
+    await relay.start()
+    async with asyncio.timeout(5):
+        while (check := await relay.check()).healthy:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    assert "glam_outbox" in check.detail
+    async with db.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE hidden RENAME TO glam_outbox"))
+    async with asyncio.timeout(5):
+        await lanes.changed.wait()
+        while not (await relay.check()).healthy:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    await relay.stop()
+    assert (lanes.sent, await numbers(db)) == ([1], [])
