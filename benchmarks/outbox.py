@@ -112,7 +112,7 @@ async def latency(writer: Database, relay: Relay, nats: Nats, count: int) -> str
         at = time.perf_counter()
         arrived.set()
 
-    await nats.client.subscribe("evt.bench.moved", cb=note)
+    subscription = await nats.client.subscribe("evt.bench.moved", cb=note)
     async with running(relay):
         await asyncio.sleep(0.5)  # its listener connects
         found = []
@@ -124,6 +124,7 @@ async def latency(writer: Database, relay: Relay, nats: Nats, count: int) -> str
             await arrived.wait()
             found.append(max(at - started, 0) * 1000)
             await asyncio.sleep(0.02)
+    await subscription.unsubscribe()
     found.sort()
     return f"median {median(found):.1f} ms, 95 % {found[int(count * 0.95)]:.1f} ms"
 
