@@ -11,6 +11,7 @@ from pathlib import Path
 
 from examples.demo import report
 from examples.demo.forwarding import Forwarding
+from examples.demo.jaeger import jaeger_url, link_to
 from examples.demo.shop import Shop
 from examples.demo.traffic import send_traffic
 from glam_sdk.testing.otlp import OtlpReceiver
@@ -42,6 +43,8 @@ def main() -> int:
         report.show_verdict(complete)
         if forwarding:
             print(forwarding.summary())
+            if jaeger := jaeger_url(collector):
+                print(f"See it in Jaeger: {link_to(jaeger, followed)}")
         if keep:
             print(f"\nStorefront: {shop.storefront_url}/docs   Ctrl-C ends it.")
             shop.wait_for_interrupt()

@@ -21,8 +21,12 @@ def is_whole(trace: Sequence[ReceivedSpan]) -> bool:
     One root, every service, every parent known, and at its end the statement by which orders notes
     that the customer knows.
     """
-    told = {span.span_id for span in trace if span.kind == "CONSUMER" and span.service == "orders"}
-    ends = any(span.parent_id in told and span.name.startswith("UPDATE") for span in trace)
+    spans = {span.span_id: span for span in trace}
+    ends = any(
+        span.name.startswith("UPDATE") and _is_told(span, spans)
+        for span in trace
+        if span.service == "orders"
+    )
     return ends and len(_roots(trace)) == 1 and {span.service for span in trace} == _SERVICES
 
 
@@ -42,6 +46,14 @@ def show_refusal(receiver: OtlpReceiver, trace_id: str) -> None:
     print(f"\n── Refused: trace {trace_id} ──")
     for root in _roots(spans):
         _print_branch(root, spans, depth=0)
+
+
+def _is_told(span: ReceivedSpan, spans: Mapping[str, ReceivedSpan]) -> bool:
+    """Tell whether a span is below that of a handler in the same service."""
+    parent = spans.get(span.parent_id)
+    if parent is None or parent.service != span.service:
+        return False
+    return parent.kind == "CONSUMER" or _is_told(parent, spans)
 
 
 def _roots(trace: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:

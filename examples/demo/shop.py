@@ -28,12 +28,20 @@ class Shop:
     Args:
         folder: Takes databases and log files.
         otlp_endpoint: Where the services send their telemetry.
+        settings: Further variables for single services, by their name.
     """
 
     names = ("storefront", "orders", "notifications")
 
-    def __init__(self, folder: Path, otlp_endpoint: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        otlp_endpoint: str,
+        *,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._folder = folder
+        self._settings = settings or {}
         self._environment = {**_TELEMETRY, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint}
         self._services: dict[str, ServiceProcess] = {}
         self._running = ExitStack()
@@ -43,6 +51,11 @@ class Shop:
     def storefront_url(self) -> str:
         """Where customers send their requests."""
         return self._services["storefront"].url
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Return host and port of each service, by its name."""
+        return {name: f"127.0.0.1:{process.port}" for name, process in self._services.items()}
 
     @property
     def log_files(self) -> dict[str, Path]:
@@ -74,6 +87,7 @@ class Shop:
             **more,
             "NATS_SERVERS": self.nats_url,
             f"{name.upper()}_DB_URL": f"sqlite+aiosqlite:///{self._folder / name}.sqlite3",
+            **self._settings.get(name, {}),
         }
         process = ServiceProcess(
             f"examples.shop.{name}:app",

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from uuid import UUID
 
-from glam_sdk.events import Event
+from glam_sdk.events import Event, StreamSpec
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -19,3 +19,7 @@ class CustomerNotified(Event, subject="evt.notifications.sent"):
 
     order_id: UUID
     notification_id: UUID
+
+
+STREAMS = (StreamSpec("ORDERS"), StreamSpec("NOTIFICATIONS"))
+"""Where they are kept; whoever of the two services starts first makes both."""

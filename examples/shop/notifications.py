@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Mapped, mapped_column
 
 import glam_sdk
-from examples.shop.events import CustomerNotified, OrderPlaced
+from examples.shop.events import STREAMS, CustomerNotified, OrderPlaced
 from glam_sdk.database import Base, TimestampedMixin, UnitOfWork
 from glam_sdk.messaging import handles
 
@@ -35,4 +35,4 @@ async def notify(event: OrderPlaced, uow: UnitOfWork) -> None:
 
 
 service.use_database(Base.metadata)
-service.use_messaging(handlers=[notify])
+service.use_messaging(handlers=[notify], streams=STREAMS)

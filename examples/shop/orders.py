@@ -9,7 +9,7 @@ from sqlalchemy import Numeric
 from sqlalchemy.orm import Mapped, mapped_column
 
 import glam_sdk
-from examples.shop.events import CustomerNotified, OrderPlaced
+from examples.shop.events import STREAMS, CustomerNotified, OrderPlaced
 from glam_sdk.api import (
     ApiResponse,
     PaginationDep,
@@ -100,4 +100,4 @@ async def mark_notified(event: CustomerNotified, uow: UnitOfWork) -> None:
 
 
 service.use_database(Base.metadata)
-service.use_messaging(handlers=[mark_notified])
+service.use_messaging(handlers=[mark_notified], streams=STREAMS)

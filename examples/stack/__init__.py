@@ -1,0 +1,1 @@
+"""Run the stack of ``otel/`` without Docker: Collector, Jaeger, Prometheus and a log store."""
