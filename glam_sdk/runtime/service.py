@@ -13,7 +13,7 @@ from glam_sdk.config import Settings
 from glam_sdk.errors import ConfigurationError
 from glam_sdk.lifecycle import Component
 from glam_sdk.runtime.drain import Drain
-from glam_sdk.runtime.health import Exports, check_components
+from glam_sdk.runtime.health import Exports, HealthGauge, check_components
 from glam_sdk.runtime.plain_failure import failing_plainly, telling_sources
 from glam_sdk.telemetry.logs import get_logger
 
@@ -47,6 +47,7 @@ class Service:
         self._publisher: Publisher | None = None
         self._late: list[str] = []
         self._drain = Drain(settings.http.drain_delay_s)
+        self._health = HealthGauge()
         self._log = get_logger("glam_sdk.service")
 
     def __repr__(self) -> str:
@@ -141,7 +142,8 @@ class Service:
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Check every component: whether the service is ready, and a report."""
-        ready, report = await check_components([*self._started, Exports(self._pipeline)])
+        components = [*self._started, Exports(self._pipeline)]
+        ready, report = await check_components(components, gauge=self._health)
         if self._drain.has_begun:
             return False, {**report, "status": "draining"}
         return ready, report

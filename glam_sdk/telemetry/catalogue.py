@@ -71,6 +71,11 @@ HTTP: Final = (
         "State of the circuit to a host: 0 closed, 1 half-open, 2 open.",
         (conv.SERVER_ADDRESS, conv.SERVER_PORT), workers="max",
     ),
+    _M(
+        conv.GLAM_COMPONENT_HEALTHY, "gauge", "{state}",
+        "Whether a part of the service was well when readiness was last asked for: 1, else 0.",
+        (conv.GLAM_COMPONENT,), workers="min",
+    ),
 )  # fmt: skip
 
 DATABASE: Final = (

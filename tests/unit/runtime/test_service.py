@@ -112,3 +112,14 @@ async def test_an_unhealthy_component_that_is_not_critical_only_degrades() -> No
     ready, report = await check_components([Part("exporter", answer=answer), Part("db")])
     assert ready
     assert report["status"] == "degraded"
+
+
+async def test_the_scrape_shows_what_readiness_last_said(telemetry: CapturedTelemetry) -> None:
+    """An alert can name the part that is unwell, without asking the service itself."""
+    part = telemetry.service.add(Part("ledger", answer=Check(healthy=False)))
+    async with telemetry.service as service:
+        for healthy in (False, True):
+            part.answer = Check(healthy=healthy)
+            await service.readiness()
+            line = f'glam_component_healthy{{glam_component="ledger"}} {int(healthy)}'
+            assert line in service.scrape("")[0].decode()
