@@ -23,7 +23,7 @@ from glam_sdk.config import NatsSettings
 from glam_sdk.messaging import Nats
 from glam_sdk.testing.nats import NatsServer
 
-WORKS: Final = {"single": 500, "many": 4000, "batch": 4000}
+WORKS: Final = {"single": 1000, "many": 1000, "batch": 1000}
 _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ("bare", "single", "**nats-py**: one after the other"),
     ("glam", "single", "**glam**: `publish`"),
