@@ -18,7 +18,7 @@ from glam_sdk.telemetry.logs import get_logger, pipeline
 from glam_sdk.telemetry.pipeline.lean.log_records import (
     EncodedLogProcessor,
     LeanLoggerProvider,
-    encode_line,
+    LineEncoder,
 )
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.testing import OtlpReceiver, capture_telemetry
@@ -98,7 +98,7 @@ def test_the_span_and_the_exception_are_those_of_the_line():
 def test_a_level_without_a_number_is_information():
     """Its name stays as it was given."""
     line = {"level": "notice", "message": "m", "logger": "x"}
-    record = LogRecord.FromString(encode_line(line, datetime.now(UTC).timestamp()))
+    record = LogRecord.FromString(LineEncoder().encode(line, datetime.now(UTC).timestamp()))
     assert (record.severity_text, record.severity_number) == ("NOTICE", 9)
 
 

@@ -10,8 +10,9 @@ it again for each span. Here, in the order a span meets them:
 - ``span`` stores what it is given in slots; ``current`` makes it current for a block.
 - ``handover`` gives ended spans to those who want them: encoded to our exporter, as the SDK's
   ``ReadableSpan`` to any processor that was added.
-- ``encoding`` writes OTLP's bytes at once: what was seen before is looked up, not encoded again.
-  From there on a span is one ``bytes`` object, which costs the garbage collector nothing.
+- ``encoding`` writes OTLP's bytes at once: what was seen before is looked up in ``pairs``, not
+  encoded again. From there on a span is one ``bytes`` object, which costs the garbage collector
+  nothing. ``log_records`` does the same for log lines.
 - ``export`` joins these bytes to requests in a thread and sends them.
 """
 

@@ -1,8 +1,8 @@
 """Turn a finished span into the bytes of OTLP's ``Span`` message.
 
-Most of a span has been seen before: its name, its kind, the keys of its attributes and many of
-their values (method, route, status, host). Each of these is encoded once and looked up from then
-on; what is left are two ids, two times, and the values that really differ.
+Most of a span has been seen before: its name, its kind, and nearly all of its attributes. Each of
+these is encoded once and looked up from then on (see ``pairs``); what is left are two ids, two
+times, and the values that really differ.
 """
 # The span and the SDK's ReadableSpan have these fields in common; the properties over them cost
 # more than the encoding.
@@ -20,6 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Status, TraceState
 
 from glam_sdk.telemetry.pipeline.lean import wire
+from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.lean.span import UNSET
 
 _pack_times: Final = Struct("<BQBQHI").pack
@@ -33,121 +34,7 @@ _PARENT_IS_REMOTE: Final = 0x300
 _STATUS_UNSET: Final = b"\x7a\x00"
 _NONE: Final = ()
 
-_VALUES_PER_KEY: Final = 64
-_REMEMBERED_PAIRS: Final = 4096
 _REMEMBERED_NAMES: Final = 1024
-_REMEMBERED_LENGTH: Final = 128
-
-
-class _Budget:
-    """Bound what one encoder remembers over all keys."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = _REMEMBERED_PAIRS
-
-    def allows(self, pair: bytes) -> bool:
-        """Take one pair off the budget, if it is worth it and there is room."""
-        if self.left <= 0 or len(pair) > _REMEMBERED_LENGTH:
-            return False
-        self.left -= 1
-        return True
-
-
-class _Values(dict[Any, bytes]):
-    """Hold the encoded pairs of one key, value → pair; encode and mostly keep those not seen yet.
-
-    All values of one table have one type: ``1``, ``1.0`` and ``True`` are equal keys of a dict.
-    """
-
-    __slots__ = ("_budget", "_key")
-
-    def __init__(self, key: str, budget: _Budget) -> None:
-        super().__init__()
-        self._key = key
-        self._budget = budget
-
-    def __missing__(self, value: Any) -> bytes:
-        pair = wire.attribute(b"\x4a", self._key, value)
-        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
-            self[value] = pair
-        return pair
-
-
-class _Texts(_Values):
-    """The same for text, where the values that differ are: ids, addresses, queries."""
-
-    __slots__ = ("_encoded_key",)
-
-    def __init__(self, key: str, budget: _Budget) -> None:
-        super().__init__(key, budget)
-        self._encoded_key = wire.sized(b"\x0a", wire.utf8(key))
-
-    def __missing__(self, value: str) -> bytes:
-        key, text = self._encoded_key, wire.utf8(value)
-        size = len(text)
-        length = len(key) + size + 4
-        if length >= 128:  # lengths of more than one byte
-            return super().__missing__(value)
-        pair = b"%c%c%b%c%c%c%c%b" % (0x4A, length, key, 0x12, size + 2, 0x0A, size, text)
-        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
-            self[value] = pair
-        return pair
-
-
-class _Uncached:
-    """Encode the values of one key, each time."""
-
-    __slots__ = ("_key",)
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __getitem__(self, value: Any) -> bytes:
-        return wire.attribute(b"\x4a", self._key, value)
-
-
-class _Keys(dict[str, _Values]):
-    """Hold the tables of all keys with values of one type."""
-
-    __slots__ = ("_budget", "_kind")
-
-    def __init__(self, kind: type[_Values], budget: _Budget) -> None:
-        super().__init__()
-        self._kind = kind
-        self._budget = budget
-
-    def __missing__(self, key: str) -> _Values:
-        values = self._kind(key, self._budget)
-        if self._budget.allows(b""):
-            self[key] = values
-        return values
-
-
-class _OtherKeys:
-    """Stand where a table of keys would, for types whose values are rarely the same."""
-
-    __slots__ = ()
-
-    def __getitem__(self, key: str) -> _Uncached:
-        return _Uncached(key)
-
-
-class _Types(dict[type, _Keys | _OtherKeys]):
-    """Hold all tables: type → key → value → encoded pair."""
-
-    def __init__(self) -> None:
-        budget = _Budget()
-        super().__init__(
-            {str: _Keys(_Texts, budget), int: _Keys(_Values, budget), bool: _Keys(_Values, budget)}
-        )
-
-    def __missing__(self, _: type) -> _OtherKeys:
-        return _OTHERS
-
-
-_OTHERS: Final = _OtherKeys()
 
 
 class SpanEncoder:
@@ -156,7 +43,7 @@ class SpanEncoder:
     __slots__ = ("_names", "_pairs")
 
     def __init__(self) -> None:
-        self._pairs = _Types()
+        self._pairs = Pairs(b"\x4a")
         self._names: dict[str, tuple[SpanKind, bytes]] = {}
 
     def encode(self, span: ReadableSpan, attributes: Mapping[str, Any], dropped: int) -> bytes:

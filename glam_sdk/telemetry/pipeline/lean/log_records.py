@@ -29,6 +29,7 @@ from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
 from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter
+from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import QueueRecord
 
@@ -36,7 +37,8 @@ _pack_times: Final = Struct("<BQBQ").pack
 _TIME_TAG, _OBSERVED_TAG = 0x09, 0x59
 _pack_flags: Final = Struct("<BI").pack
 _FLAGS_TAG: Final = 0x45
-_MAX_SCOPES: Final = 1024
+_REMEMBERED: Final = 1024
+_REMEMBERED_LENGTH: Final = 128
 _SDK_LIMIT: Final = 128
 """Attributes of a record by default; our lines stay below."""
 
@@ -102,6 +104,7 @@ class EncodedLogProcessor(LogRecordProcessor):
         record: QueueRecord | None = None,
     ) -> None:
         self._exporter = exporter
+        self._encoder = LineEncoder()
         self._scopes: dict[str, bytes] = {}
         self._queue: BatchQueue[Encoded] = BatchQueue(
             exporter.export,
@@ -116,9 +119,9 @@ class EncodedLogProcessor(LogRecordProcessor):
         scope = self._scopes.get(name)
         if scope is None:
             scope = encode_scope(InstrumentationScope(name))
-            if len(self._scopes) < _MAX_SCOPES:
+            if len(self._scopes) < _REMEMBERED:
                 self._scopes[name] = scope
-        self._queue.put((scope, encode_line(line, created)))
+        self._queue.put((scope, self._encoder.encode(line, created)))
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a record that came through OpenTelemetry's API."""
@@ -157,27 +160,46 @@ def longest_export_s() -> float:
     return float(rules._default_export_timeout_millis()) / 1000
 
 
-def encode_line(line: Line, created: float) -> bytes:
-    """Return the body of a ``LogRecord`` message.
+class LineEncoder:
+    """Encode lines and remember what they have in common, within bounds."""
 
-    Args:
-        line: Complete.
-        created: Seconds since the Unix epoch.
-    """
-    moment = int(created * 1e9)
-    parts = [
-        _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment),
-        _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
-        wire.sized(b"\x2a", wire.any_value(line["message"])),
-        wire.attributes(b"\x32", attributes_of(line).items()),
-    ]
-    trace_id = line.get("trace_id")
-    if trace_id is not None:
-        parts += (
-            b"\x4a\x10" + bytes.fromhex(trace_id) + b"\x52\x08" + bytes.fromhex(line["span_id"]),
-            _pack_flags(_FLAGS_TAG, int(line["trace_flags"], 16)),
-        )
-    return b"".join(parts)
+    __slots__ = ("_bodies", "_pairs")
+
+    def __init__(self) -> None:
+        self._pairs = Pairs(b"\x32")
+        self._bodies: dict[str, bytes] = {}
+
+    def encode(self, line: Line, created: float) -> bytes:
+        """Return the body of a ``LogRecord`` message.
+
+        Args:
+            line: Complete.
+            created: Seconds since the Unix epoch.
+        """
+        moment = int(created * 1e9)
+        pairs, message = self._pairs, line["message"]
+        parts = [
+            _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment),
+            _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
+            self._bodies.get(message) or self._body(message),
+        ]
+        parts += [pairs[type(value)][key][value] for key, value in attributes_of(line).items()]
+        trace_id = line.get("trace_id")
+        if trace_id is not None:
+            parts += (
+                b"\x4a\x10",
+                bytes.fromhex(trace_id),
+                b"\x52\x08",
+                bytes.fromhex(line["span_id"]),
+                _pack_flags(_FLAGS_TAG, int(line["trace_flags"], 16)),
+            )
+        return b"".join(parts)
+
+    def _body(self, message: str) -> bytes:
+        encoded = wire.sized(b"\x2a", wire.any_value(message))
+        if len(self._bodies) < _REMEMBERED and len(encoded) <= _REMEMBERED_LENGTH:
+            self._bodies[message] = encoded
+        return encoded
 
 
 def _level(name: str, number: SeverityNumber) -> bytes:
