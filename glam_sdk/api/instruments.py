@@ -42,22 +42,22 @@ class Instruments:
     def opened(self, exchange: Exchange) -> None:
         """Count a request as active."""
         try:
-            self._count_active(exchange.measured, 1)
+            measured = exchange.measured
+            key = tuple(measured.values())
+            (self._active.get(key) or self._active.add(key, measured))(1)
         except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than this measurement
             report("api.metrics", exc)
 
     def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Measure a request that has ended; its context is the current one."""
         try:
-            self._count_active(exchange.measured, -1)
+            measured = exchange.measured
+            key = tuple(measured.values())
+            (self._active.get(key) or self._active.add(key, measured))(-1)
             key = tuple(shared.values())
             (self._duration.get(key) or self._duration.add(key, shared))(exchange.duration_s)
         except Exception as exc:  # noqa: BLE001 - as above
             report("api.metrics", exc)
-
-    def _count_active(self, measured: Mapping[str, Any], change: int) -> None:
-        key = tuple(measured.values())
-        (self._active.get(key) or self._active.add(key, measured))(change)
 
     def failed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Count the error of a request that was answered with one."""

@@ -66,6 +66,13 @@ def _histogram(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWan
 def _sum(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record:
     lock, offer = aggregation._lock, aggregation._reservoir.offer
     due = 0.0
+    if not aggregation._instrument_is_monotonic:
+        # What also falls shows a state; no format leads from one to a trace.
+        def change(value: float) -> None:
+            with lock:
+                aggregation._value = (aggregation._value or 0) + value
+
+        return change
 
     def add(value: float) -> None:
         nonlocal due
