@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from glam_sdk._internal.guard import guarded
+from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.version import __version__
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
@@ -134,4 +134,7 @@ class span:  # noqa: N801 - reads as a statement: `with span(tracer, "name"):`
                 with guarded("tracing.span"):
                     _mark_failed(current, exc)
         finally:
-            current.end()
+            try:
+                current.end()
+            except Exception as failure:  # noqa: BLE001 - somebody's processor must not break the block
+                report("tracing.end", failure)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import certifi
 import pytest
 
+from glam_sdk.config import load_settings
+from glam_sdk.telemetry.pipeline.exporters import log_exporters, metric_exporter, span_exporters
 from glam_sdk.telemetry.pipeline.http_transport import KeptConnection, transport_to
 
 OK = b"HTTP/1.1 200 OK\r\nX-Answer: one\r\nContent-Length: 2\r\n\r\nhi"
@@ -174,9 +179,74 @@ def test_a_password_in_the_url_is_left_to_requests() -> None:
     assert transport_to("http://user:secret@127.0.0.1:4318/v1/traces", "traces") is None
 
 
-def test_without_an_endpoint_the_collector_is_on_this_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As the specification says: localhost, port 4318."""
+@pytest.mark.parametrize("endpoint", ["http://[::1/v1/traces", "localhost:4318", "ftp://x/", ""])
+def test_an_odd_endpoint_is_left_to_requests(endpoint: str) -> None:
+    """What it says of it is an export's error, and no reason not to start."""
+    assert transport_to(endpoint, "traces") is None
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://collector.test:4318"])
+def test_every_signal_leaves_by_it(endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default to the collector on this machine, as the specification says."""
     monkeypatch.setenv("NO_PROXY", "*")
-    assert transport_to(None, "logs") is not None
+    monkeypatch.setenv("HOME", "/nonexistent")
+    environ = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("TRACES", "METRICS", "LOGS")}
+    if endpoint is not None:
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    settings = load_settings("shop", environ=environ)
+    made = [*span_exporters(settings), metric_exporter(settings), *log_exporters(settings)]
+    hosts = []
+    for exporter in made:
+        client: Any = getattr(exporter, "_client")  # noqa: B009 - three classes, one field
+        assert isinstance(client._transport, KeptConnection)
+        assert client._endpoint.startswith(endpoint or "http://localhost:4318/v1/")
+        hosts.append(client._transport._host)
+    assert hosts == ["collector.test:4318" if endpoint else "localhost:4318"] * 3
+
+
+def test_certificates_are_read_with_each_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing file is an export's error, not the service's; once it is there, it is used."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    missing = tmp_path / "ca.pem"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(missing))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    url = f"https://127.0.0.1:{port}/v1/traces"
+    transport = open_transport(url)
+    assert isinstance(transport.request("POST", url, timeout=1).error, FileNotFoundError)
+    shutil.copy(certifi.where(), missing)
+    assert isinstance(transport.request("POST", url, timeout=1).error, ConnectionRefusedError)
+
+
+def test_authorities_may_be_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As REQUESTS_CA_BUNDLE may for requests."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    url = f"https://127.0.0.1:{port}/v1/traces"
+    answer = open_transport(url).request("POST", url, timeout=1)
+    assert isinstance(answer.error, ConnectionRefusedError)
+
+
+def timeout_of(exporter: Any) -> float:
+    holder = exporter if hasattr(exporter, "_timeout") else exporter._client
+    return float(holder._timeout)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_timeout_of_zero_is_no_limit(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the specification has it; read as it stands, no export would ever succeed."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0")
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": URL, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    settings = load_settings("shop", environ=environ)
+    for exporter in (*span_exporters(settings), *log_exporters(settings)):
+        assert timeout_of(exporter) > 60
+        exporter.shutdown()
+    pushed: Any = metric_exporter(settings)
+    assert timeout_of(pushed) == settings.telemetry.metric_export_timeout_s
+    pushed.shutdown()

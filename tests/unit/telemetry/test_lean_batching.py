@@ -57,6 +57,30 @@ def test_a_full_batch_leaves_at_once_and_the_rest_when_asked() -> None:
     queue.stop(10)
 
 
+def test_a_span_that_ends_while_the_thread_starts_waits_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal handler or finaliser may run in the middle of the first one."""
+    sink = Sink()
+    queue = BatchQueue(sink, PATIENT, QueueRecord())
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == "glam-batches":
+            queue.put(1)
+        start(thread)
+
+    first = threading.Thread(target=queue.put, args=(0,), daemon=True)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    first.start()
+    first.join(10)
+    assert not first.is_alive()
+    assert queue.flush(10)
+    assert sorted(item for batch in sink.batches for item in batch) == [0, 1]
+    assert [thread.name for thread in threading.enumerate()].count("glam-batches") == 1
+    queue.stop(10)
+
+
 def test_what_waits_leaves_after_the_delay() -> None:
     """Nobody has to ask."""
     sink = Sink()

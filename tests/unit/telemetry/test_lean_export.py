@@ -166,6 +166,15 @@ def test_a_collector_that_hangs_costs_the_timeout(
         assert watch.details()["traces_failed"] == 1
 
 
+def test_an_export_timeout_of_zero_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the specification has it: the exporter's own timeout stays."""
+    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "0")
+    collector = Collector()
+    with serving(collector) as endpoint, exporting(endpoint) as (provider, watch):
+        send(provider)
+        assert watch.details()["traces_succeeded"] == 1
+
+
 def certificate(directory: Path) -> tuple[Path, Path]:
     """Make a certificate for 127.0.0.1 that signs itself; returns it and its key."""
     openssl = shutil.which("openssl")
@@ -196,6 +205,8 @@ def test_certificates_are_those_of_the_variables(
         with exporting(endpoint) as (provider, watch):
             send(provider)
             assert watch.details()["traces_failed"] == 1
+            reason = watch.details()["traces_last_error"]
+            assert reason == "SSLCertVerificationError (CERTIFICATE_VERIFY_FAILED)"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(cert))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(cert))

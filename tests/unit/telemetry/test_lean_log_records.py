@@ -135,6 +135,29 @@ def test_a_record_of_opentelemetrys_api_takes_the_same_queue(receiver):
     assert (log.service, log.attributes) == ("orders", {"a": 1})
 
 
+@pytest.mark.parametrize("body", [object(), 1 << 70, {1, 2}, "\ud800"])
+def test_a_record_that_cannot_be_encoded_breaks_nobody(receiver, body):
+    """Whoever logs it through the API is not told; it is counted and costs no other record."""
+    with capture_telemetry("orders", overrides=_settings(receiver.endpoint)):
+        provider = pipeline().provider
+        provider.get_logger("theirs").emit(body=body)
+        provider.get_logger("theirs").emit(body="by hand")
+        provider.force_flush()
+        (processor,) = provider._encoders
+        assert processor._record.dropped == {"not_encoded": 1}
+    assert [log.body for log in receiver.logs].count("by hand") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Log record attributes were dropped")
+def test_no_attributes_are_kept_where_the_limit_is_zero(receiver, monkeypatch):
+    """Zero is a limit too."""
+    monkeypatch.setenv("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "0")
+    with capture_telemetry("orders", overrides=_settings(receiver.endpoint)):
+        get_logger("x").info("placed", note="abcdef")
+        pipeline().provider.force_flush()
+    assert [log.attributes for log in receiver.logs if log.body == "placed"] == [{}]
+
+
 def test_limits_of_the_sdk_are_kept(receiver, monkeypatch):
     """Whoever sets OTEL_LOGRECORD_* gets records that obey."""
     monkeypatch.setenv("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")

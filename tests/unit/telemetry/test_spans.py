@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
 import glam_sdk
@@ -129,6 +130,23 @@ def test_an_end_that_was_asked_for_is_no_failure(telemetry, kind):
     with pytest.raises(kind), glam_sdk.span("left"):
         raise kind
     assert telemetry.span("left").status.status_code is StatusCode.UNSET
+
+
+def test_a_failing_span_processor_breaks_no_block(telemetry, monkeypatch):
+    """What a block returns or raises is its own, whatever is done with the span at its end."""
+
+    class Failing(SpanProcessor):
+        def on_end(self, span):
+            raise LookupError("processor")
+
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.delenv("PYTEST_VERSION")
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Failing())
+    with span(provider.get_tracer("t"), "fine"):
+        pass
+    with pytest.raises(ValueError, match="mine"), span(provider.get_tracer("t"), "failed"):
+        raise ValueError("mine")
 
 
 def test_the_context_is_put_back_however_a_block_ends(telemetry):

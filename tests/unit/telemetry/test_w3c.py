@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.w3c import PlainHeaders
@@ -72,12 +74,17 @@ def test_the_unusual_is_left_to_the_propagators(headers):
     assert PlainHeaders().read(headers, None) is None
 
 
+class OwnBaggage(W3CBaggagePropagator):
+    """Somebody's own, for the same header."""
+
+
 def test_other_propagators_are_asked():
     """Where a process is set up for another format, all headers are left to that."""
     plain, usual = PlainHeaders(), propagate.get_global_textmap()
     assert plain.read({"traceparent": PARENT}, None) is not None
-    propagate.set_global_textmap(CompositePropagator([]))
     try:
-        assert plain.read({"traceparent": PARENT}, None) is None
+        for theirs in ([], [TraceContextTextMapPropagator(), OwnBaggage()]):
+            propagate.set_global_textmap(CompositePropagator(theirs))
+            assert plain.read({"traceparent": PARENT}, None) is None
     finally:
         propagate.set_global_textmap(usual)

@@ -121,14 +121,20 @@ class BatchQueue(Generic[T]):
             self._record.drop_items(len(self._items), "shutdown")
 
     def _start(self) -> None:
-        with self._starting:
+        # Nobody waits for it: the one who starts the thread may be the very one who is interrupted
+        # here, by a signal or a finaliser that ends a span or logs.
+        starting = self._starting
+        if not starting.acquire(blocking=False):
+            return
+        try:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is ending and starts no threads any more
-                    return
+                thread.start()
                 self._thread = thread
+        except RuntimeError:  # the interpreter is ending and starts no threads any more
+            return
+        finally:
+            starting.release()
 
     def _run(self) -> None:
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))

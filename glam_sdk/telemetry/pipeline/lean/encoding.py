@@ -162,8 +162,8 @@ def join_request(resource: bytes, batch: Iterable[tuple[bytes, bytes]]) -> bytes
         batch: Pairs of a scope, from :func:`encode_scope`, and a body.
     """
     scopes: dict[bytes, list[bytes]] = {}
-    for scope, span in batch:
+    for scope, body in batch:
         parts = scopes.setdefault(scope, [scope])
-        parts += b"\x12", wire.varint(len(span)), span
+        parts += b"\x12", wire.varint(len(body)), body
     blocks = [wire.sized(b"\x12", b"".join(parts)) for parts in scopes.values()]
     return wire.sized(b"\x0a", resource + b"".join(blocks))

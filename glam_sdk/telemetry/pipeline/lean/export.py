@@ -138,7 +138,7 @@ class EncodedExporter:
         self._inner = inner
         self._get_resource = resource
         self._encoded_resource: tuple[object, bytes] = (None, b"")
-        if longest_s is not None:
+        if longest_s:  # zero is no limit
             inner._client._timeout = min(inner._client._timeout, longest_s)
 
     def export(self, batch: Sequence[Encoded]) -> SpanExportResult:

@@ -10,6 +10,7 @@ way into the same queue.
 
 from __future__ import annotations
 
+import logging
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -41,6 +42,7 @@ _REMEMBERED: Final = 1024
 _REMEMBERED_LENGTH: Final = 128
 _SDK_LIMIT: Final = 128
 """Attributes of a record by default; our lines stay below."""
+_log = logging.getLogger("glam_sdk.telemetry")
 
 
 class LeanLoggerProvider(SharedResourceLoggerProvider):
@@ -55,9 +57,10 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
         self._is_shared = False
         super().__init__(**settings)
         limits = self._log_record_limits
+        most = limits.max_log_record_attributes
         self._is_default = (
             not self._disabled
-            and (limits.max_log_record_attributes or _SDK_LIMIT) >= _SDK_LIMIT
+            and (most is None or most >= _SDK_LIMIT)
             and limits.max_log_record_attribute_length is None
             and self._logger_configurator is _default_logger_configurator
         )
@@ -106,11 +109,9 @@ class EncodedLogProcessor(LogRecordProcessor):
         self._exporter = exporter
         self._encoder = LineEncoder()
         self._scopes: dict[str, bytes] = {}
+        self._record = record or QueueRecord()
         self._queue: BatchQueue[Encoded] = BatchQueue(
-            exporter.export,
-            settings or batch_settings(),
-            record or QueueRecord(),
-            name="glam-log-records",
+            exporter.export, settings or batch_settings(), self._record, name="glam-log-records"
         )
 
     def take_line(self, line: Line, created: float) -> None:
@@ -125,10 +126,15 @@ class EncodedLogProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a record that came through OpenTelemetry's API."""
-        whole = encode_logs([cast("ReadableLogRecord", log_record)])
-        (record,) = whole.resource_logs[0].scope_logs[0].log_records
-        scope = encode_scope(log_record.instrumentation_scope)
-        self._queue.put((scope, record.SerializeToString()))
+        try:
+            whole = encode_logs([cast("ReadableLogRecord", log_record)])
+            (record,) = whole.resource_logs[0].scope_logs[0].log_records
+            encoded = encode_scope(log_record.instrumentation_scope), record.SerializeToString()
+        except Exception:  # noqa: BLE001 - a record must not break whoever emits it
+            self._record.drop_items(1, "not_encoded")
+            _log.warning("telemetry.log_record_not_encoded", exc_info=True)
+            return
+        self._queue.put(encoded)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export all that waits; False when that was not done in time."""
