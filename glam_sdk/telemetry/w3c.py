@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry import baggage, propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from glam_sdk.context import CORRELATION_ID_KEY
 
@@ -20,7 +22,7 @@ _PARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})
 _MEMBER: Final = re.compile(r"([A-Za-z0-9_.\-]+)=([A-Za-z0-9_.:/@\-]*)\Z")
 _LONGEST: Final = 512
 _FLAGS: Final = {str(bits): trace.TraceFlags(bits) for bits in range(4)}
-_STANDARD: Final = frozenset({"traceparent", "tracestate", "baggage"})
+_STANDARD: Final = frozenset({TraceContextTextMapPropagator, W3CBaggagePropagator})
 # Both have no other name to the outside; setting them one by one copies the context each time.
 (_SPAN,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 (_BAGGAGE,) = baggage.set_baggage("a", "b", Context())
@@ -50,7 +52,8 @@ class PlainHeaders:
         if propagator is not self._propagator:
             self._propagator = propagator
             self._is_standard = (
-                type(propagator) is CompositePropagator and propagator.fields == _STANDARD
+                type(propagator) is CompositePropagator
+                and frozenset(map(type, propagator._propagators)) == _STANDARD  # noqa: SLF001 - no public way
             )
         if not self._is_standard or "tracestate" in headers:
             return None

@@ -7,6 +7,7 @@ we listen.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,10 +68,12 @@ def describe(error: BaseException | None, attributes: Any = None) -> ExportError
 
 
 def _system_error(error: object) -> str:
-    """Return what the operating system said, which is one of a fixed list of texts."""
+    """Return what the operating system or OpenSSL said, which is one of a fixed list of texts."""
     pending, seen = [error], 0
     while pending and seen < _MAX_DEPTH:
         each, seen = pending.pop(0), seen + 1
+        if isinstance(each, ssl.SSLError):  # its numbers are not the operating system's
+            return each.reason or ""
         if isinstance(each, OSError) and isinstance(each.errno, int) and each.errno > 0:
             return os.strerror(each.errno)
         if isinstance(each, BaseException):

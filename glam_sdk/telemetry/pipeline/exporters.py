@@ -24,9 +24,12 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from glam_sdk.config import Settings, TelemetrySettings
+from glam_sdk.telemetry.pipeline.http_transport import transport_to
 
 Signal = Literal["traces", "metrics", "logs"]
 _log = logging.getLogger("glam_sdk.telemetry")
+_DEFAULT_ENDPOINT: Final = "http://localhost:4318/v1/"
+_UNLIMITED_S: Final = 3600.0
 _PACKAGE: Final = "opentelemetry.exporter.otlp.proto"
 _OTLP: Final = {
     ("traces", "http/protobuf"): f"{_PACKAGE}.http.trace_exporter:OTLPSpanExporter",
@@ -53,11 +56,18 @@ def wants_otlp(settings: TelemetrySettings, signal: Signal) -> bool:
 def _otlp(settings: TelemetrySettings, signal: Signal) -> Any:
     """Make the OTLP exporter of a signal for its protocol and address."""
     module, _, name = _OTLP[signal, settings.protocol_for(signal)].partition(":")
+    make = getattr(importlib.import_module(module), name)
     endpoint = settings.endpoint_for(signal)
-    if endpoint is not None and settings.protocol_for(signal) == "grpc":
-        # gRPC has no credentials there; it looks them up as part of the name, and logs them.
-        endpoint = re.sub(r"(^|//)[^/]*@", r"\1", endpoint)
-    return getattr(importlib.import_module(module), name)(endpoint=endpoint)
+    if settings.protocol_for(signal) == "grpc":
+        if endpoint is not None:
+            # gRPC has no credentials there; it looks them up as part of the name, and logs them.
+            endpoint = re.sub(r"(^|//)[^/]*@", r"\1", endpoint)
+        exporter = make(endpoint=endpoint)
+    else:
+        endpoint = endpoint or _DEFAULT_ENDPOINT + signal
+        exporter = make(endpoint=endpoint, _transport=transport_to(endpoint, signal))
+    _limit(exporter, _UNLIMITED_S)
+    return exporter
 
 
 def span_exporters(settings: Settings) -> list[SpanExporter]:
@@ -74,19 +84,22 @@ def metric_exporter(settings: Settings) -> MetricExporter | None:
     """Make the exporter of metrics, if they are pushed at all; what it sends is cumulative."""
     if wants_otlp(settings.telemetry, "metrics"):
         exporter: MetricExporter = _otlp(settings.telemetry, "metrics")
-        _hasten(exporter, settings.telemetry.metric_export_timeout_s)
+        _limit(exporter, settings.telemetry.metric_export_timeout_s)
         if AggregationTemporality.DELTA in (exporter._preferred_temporality or {}).values():  # noqa: SLF001
             _log.warning("metrics.temporality_not_honoured", extra={"variable": _TEMPORALITY})
         return exporter
     return ConsoleMetricExporter() if "console" in settings.telemetry.metrics_exporter else None
 
 
-def _hasten(exporter: Any, timeout_s: float) -> None:
-    """Let an export take so long at most; ``OTEL_EXPORTER_OTLP_TIMEOUT`` may say less."""
+def _limit(exporter: Any, timeout_s: float) -> None:
+    """Let an export take so long at most; ``OTEL_EXPORTER_OTLP_TIMEOUT`` may say less.
+
+    There a zero means no limit; taken as it stands, no export would have the time to succeed.
+    """
     for holder in (exporter, getattr(exporter, "_client", None)):  # of gRPC, of HTTP
         own = getattr(holder, "_timeout", None)
         if holder is not None and isinstance(own, int | float):
-            holder._timeout = min(own, timeout_s)  # noqa: SLF001 - it reads its variables itself
+            holder._timeout = min(own or timeout_s, timeout_s)  # noqa: SLF001 - it reads its variables itself
 
 
 def log_exporters(settings: Settings) -> list[LogRecordExporter]:

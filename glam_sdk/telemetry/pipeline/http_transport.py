@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -21,7 +21,6 @@ from urllib.request import getproxies, proxy_bypass
 
 from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTPTransport
 
-_DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 _MAX_ANSWER: Final = 65_536
 _OTLP: Final = "OTEL_EXPORTER_OTLP"
 _CREDENTIAL_PROVIDER: Final = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
@@ -47,15 +46,14 @@ class KeptConnection(BaseHTTPTransport):
     """Send one request after the other to one server.
 
     Args:
-        scheme: ``http`` or ``https``.
         host: Name or address, with its port.
-        context: How the server is trusted and what we show it; for ``https``.
+        trust: Tells how the server is trusted and what we show it, for ``https``. It is asked for
+            each connection, so that renewed certificates are used.
     """
 
-    def __init__(self, scheme: str, host: str, context: ssl.SSLContext | None) -> None:
-        self._is_secure = scheme == "https"
+    def __init__(self, host: str, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._host = host
-        self._context = context
+        self._trust = trust
         self._is_closed = False
         self._begin()
 
@@ -110,9 +108,9 @@ class KeptConnection(BaseHTTPTransport):
         return Answer(response.status, response.reason, body=body, fields=response.headers)
 
     def _connect(self) -> HTTPConnection:
-        if self._is_secure:
-            return HTTPSConnection(self._host, context=self._context)
-        return HTTPConnection(self._host)
+        if self._trust is None:
+            return HTTPConnection(self._host)
+        return HTTPSConnection(self._host, context=self._trust())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -133,18 +131,20 @@ class KeptConnection(BaseHTTPTransport):
                 self._turn.release()
 
 
-def transport_to(endpoint: str | None, signal: str) -> KeptConnection | None:
+def transport_to(endpoint: str, signal: str) -> KeptConnection | None:
     """Return a transport for one signal's endpoint; None where it takes ``requests``.
 
     Args:
-        endpoint: Full URL; None is a collector on this machine.
+        endpoint: Full URL.
         signal: ``traces``, ``metrics`` or ``logs``, for the variables of certificates.
     """
-    parts = urlsplit(endpoint or _DEFAULT_ENDPOINT)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:  # no URL: requests says so with each export
+        return None
     if parts.scheme not in ("http", "https") or not parts.hostname or _takes_requests(parts):
         return None
-    context = _tls(signal) if parts.scheme == "https" else None
-    return KeptConnection(parts.scheme, parts.netloc, context)
+    return KeptConnection(parts.netloc, _trust(signal) if parts.scheme == "https" else None)
 
 
 def _takes_requests(parts: Any) -> bool:
@@ -166,20 +166,32 @@ def _has_netrc() -> bool:
     return (home / ".netrc").exists() or (home / "_netrc").exists()
 
 
-def _tls(signal: str) -> ssl.SSLContext:
+def _trust(signal: str) -> Callable[[], ssl.SSLContext]:
+    """Return what reads the certificates that the variables name."""
+
     def said(what: str) -> str | None:
         own = os.environ.get(f"{_OTLP}_{signal.upper()}_{what}")
         return own or os.environ.get(f"{_OTLP}_{what}") or None
 
-    context = ssl.create_default_context(cafile=said("CERTIFICATE") or _authorities())
-    certificate = said("CLIENT_CERTIFICATE")
-    if certificate is not None:
-        context.load_cert_chain(certificate, said("CLIENT_KEY"))
+    authorities = said("CERTIFICATE") or _authorities()
+    certificate, key = said("CLIENT_CERTIFICATE"), said("CLIENT_KEY")
+
+    def context() -> ssl.SSLContext:
+        is_directory = Path(authorities).is_dir()
+        made = ssl.create_default_context(
+            cafile=None if is_directory else authorities,
+            capath=authorities if is_directory else None,
+        )
+        if certificate is not None:
+            # Without a password OpenSSL would ask for one on the terminal, where the key has one.
+            made.load_cert_chain(certificate, key, password="")
+        return made
+
     return context
 
 
-def _authorities() -> str | None:
-    """Return the file of authorities that ``requests`` would trust."""
+def _authorities() -> str:
+    """Return the file or directory of authorities that ``requests`` would trust."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if named:
         return named

@@ -128,7 +128,7 @@ async def test_failed_exports_say_how_many_spans_were_lost() -> None:
             assert lost, text
             check = await pipeline.check()
             assert check.data["traces_failed"] == 1
-            assert check.data["traces_last_error"] == "ConnectionError (Connection refused)"
+            assert check.data["traces_last_error"] == "ConnectionRefusedError (Connection refused)"
 
 
 @pytest.mark.parametrize("status", [401, 500])
