@@ -73,13 +73,18 @@ class History:
         """Return the number of the attempt that this delivery starts, from 1."""
         return self.failed + self.lost(deliveries) + 1
 
-    def after_failure(self, given_up: GivenUp | None = None) -> History:
-        """Return the history once this attempt has failed."""
-        return History(self.failed + 1, self.known + 1, given_up or self.given_up)
+    def after_failure(self, given_up: GivenUp | None = None, *, repeats: int = 0) -> History:
+        """Return the history once this attempt has failed.
 
-    def after_return(self) -> History:
+        Args:
+            given_up: Why no other follows.
+            repeats: Deliveries that came while the message was held, and began nothing.
+        """
+        return History(self.failed + 1, self.known + 1 + repeats, given_up or self.given_up)
+
+    def after_return(self, *, repeats: int = 0) -> History:
         """Return the history once this delivery was handed back, which costs no attempt."""
-        return History(self.failed, self.known + 1, self.given_up)
+        return History(self.failed, self.known + 1 + repeats, self.given_up)
 
 
 NOTHING: Final = History()

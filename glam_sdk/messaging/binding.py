@@ -2,7 +2,8 @@
 
 A consumer that somebody deleted is made again from the ack floor last seen, by this process or by
 one before it, so that what was handled long ago does not come again. A stream that was deleted has
-other messages under the same numbers; its creation time tells.
+other messages under the same numbers; its creation time tells. So has one that lost its last
+messages; the time at which the message of the floor was stored tells.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from nats.js import api
 from nats.js import errors as js_errors
@@ -22,7 +23,7 @@ from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.delivery import ConsumerPolicy
 from glam_sdk.messaging.errors import translated
-from glam_sdk.messaging.positions import Positions
+from glam_sdk.messaging.positions import Position, Positions
 from glam_sdk.telemetry.logs import get_logger
 
 _LEAVE_TIMEOUT_S: Final = 1.0
@@ -63,7 +64,8 @@ class Binding:
         self._positions = Positions(nats, durable, policy.bookkeeping_replicas)
         self._stream = ""
         self._created: datetime | None = None
-        self._floor = 0
+        self._position = Position()
+        self._is_timed = True
 
     async def bind(self) -> str:
         """Create the consumer, or bring it to our settings with its position kept.
@@ -100,9 +102,13 @@ class Binding:
         with translated("look at consumer of", stream=self._stream):
             info = await self._nats.jetstream.consumer_info(self._stream, self._durable)
             self._note(info)
+            if not self._is_timed:
+                floor = self._position.floor
+                self._position = Position(floor, await self._stored_at(floor))
+                self._is_timed = True
             waiting, unsettled = info.num_pending or 0, info.num_ack_pending or 0
             oldest = await self._oldest() if waiting or unsettled else None
-        await self._positions.write(self._stream, self._created, self._floor)
+        await self._positions.write(self._stream, self._created, self._position)
         return Backlog(
             waiting=waiting,
             unsettled=unsettled,
@@ -120,51 +126,65 @@ class Binding:
 
     async def _oldest(self) -> datetime | None:
         """Return when the first message after the ack floor was stored."""
-        found = []
-        for subject in self._subjects:
-            try:
-                message = await self._nats.jetstream.get_msg(
-                    self._stream, seq=self._floor + 1, subject=subject, next=True
-                )
-            except js_errors.NotFoundError:
-                continue
-            if message.time is not None:
-                found.append(message.time)
-        return min(found, default=None)
+        after = self._position.floor + 1
+        found = [
+            await self._stored_at(after, subject=subject, next=True) for subject in self._subjects
+        ]
+        return min((moment for moment in found if moment is not None), default=None)
+
+    async def _stored_at(self, sequence: int, **which: Any) -> datetime | None:
+        """Return when a message was stored, or None where it is gone."""
+        try:
+            message = await self._nats.jetstream.get_msg(self._stream, seq=sequence, **which)
+        except js_errors.NotFoundError:
+            return None
+        return message.time
 
     async def _recognise(self, stream: str) -> api.StreamInfo:
         found = await self._nats.jetstream.stream_info(stream)
         if (stream, found.created) != (self._stream, self._created):
-            self._stream, self._created, self._floor = stream, found.created, 0
+            self._stream, self._created, self._position = stream, found.created, Position()
         return found
 
     def _note(self, info: api.ConsumerInfo) -> None:
-        if info.ack_floor is not None:
-            self._floor = info.ack_floor.stream_seq
+        if info.ack_floor is not None and info.ack_floor.stream_seq != self._position.floor:
+            self._position, self._is_timed = Position(info.ack_floor.stream_seq), False
 
     async def _create(self, stream: str, found: api.StreamInfo | None) -> None:
-        floor = await self._known_floor(found) if found is not None else 0
-        base = api.ConsumerConfig()
-        if floor:
-            base = api.ConsumerConfig(
-                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=floor + 1
-            )
+        base = await self._beginning(found) if found is not None else api.ConsumerConfig()
         try:
             await self._nats.jetstream.add_consumer(stream, self._configured(base))
         except js_errors.NotFoundError:
             # The stream is gone as well; the next try makes it again.
             self._nats.topology.forget(self._subjects[0])
             raise
-        if floor:
-            _log.warning("consumer.recreated", durable=self._durable, after=floor)
+        if base != api.ConsumerConfig():
+            _log.warning("consumer.recreated", durable=self._durable, after=self._position.floor)
 
-    async def _known_floor(self, found: api.StreamInfo) -> int:
+    async def _beginning(self, found: api.StreamInfo) -> api.ConsumerConfig:
+        """Return where to begin: right behind what is known to be settled."""
         if found.config.retention == api.RetentionPolicy.WORK_QUEUE:
-            return 0  # It has only what nobody has settled, and lets nobody begin elsewhere.
+            # It has only what nobody has settled, and lets nobody begin elsewhere.
+            return api.ConsumerConfig()
         kept = await self._positions.read(self._stream, self._created)
-        self._floor = max(self._floor, kept)
-        # A server that crashed may have lost the last messages, and gives their numbers anew.
-        return min(self._floor, found.state.last_seq)
+        self._position = max(self._position, kept, key=lambda position: position.floor)
+        floor, stored_at = self._position
+        # A server that lost its last messages, in a crash or to an old copy, gives their numbers
+        # anew. What was settled is then what was stored no later than the message of the floor.
+        last = found.state.last_seq
+        if stored_at is not None and (
+            floor > last or await self._stored_at(floor) not in (None, stored_at)
+        ):
+            return api.ConsumerConfig(
+                deliver_policy=api.DeliverPolicy.BY_START_TIME,
+                opt_start_time=stored_at + timedelta(microseconds=1),
+            )
+        floor = min(floor, last)
+        if not floor:
+            return api.ConsumerConfig()
+        return api.ConsumerConfig(
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=floor + 1
+        )
 
     def _configured(self, base: api.ConsumerConfig) -> api.ConsumerConfig:
         one = self._subjects[0] if len(self._subjects) == 1 else None

@@ -75,6 +75,14 @@ class Crew:
         """What is being handled, and what is about to be."""
         return [*self.running.values(), *self._ready]
 
+    def find(self, message: JetStreamMessage) -> JetStreamMessage | None:
+        """Return the same message, delivered before and still held, if it is."""
+        key = message.key
+        found = self.running.get(key)
+        if found is None and message.deliveries > 1:
+            found = next((ready for ready in self._ready if ready.key == key), None)
+        return found
+
     def take_back(self) -> list[JetStreamMessage]:
         """Return what has not been begun, and forget it."""
         ready, self._ready = list(self._ready), deque()

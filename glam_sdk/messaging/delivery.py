@@ -172,6 +172,11 @@ class Incoming(Protocol):
         ...
 
     @property
+    def repeats(self) -> int:
+        """How often the server delivered it again while it was held here."""
+        ...
+
+    @property
     def stored_at(self) -> datetime:
         """When the stream took it."""
         ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -138,6 +139,22 @@ class BoundHandler:
         heed(await self.spec.function(**arguments))
 
 
+def require_complete(handlers: Iterable[BoundHandler]) -> None:
+    """Check that handlers can be called with nothing but the event and how it came.
+
+    Raises:
+        TypeError: One asks for more.
+    """
+    for bound in handlers:
+        for name, annotation, required in bound.parameters:
+            if required:
+                raise TypeError(
+                    f"Handler {_name(bound.spec.function)} asks for {name}: {annotation!r}, which "
+                    "nothing provides. Use a database (service.use_database), or give the "
+                    "subscriber a scope that provides it."
+                )
+
+
 class HandlerTable:
     """Find the handler of a subject: the one declared for it, else one whose pattern covers it.
 
@@ -204,13 +221,23 @@ def heed(asked: object) -> None:
 def _resolve(function: Callable[..., object], annotation: object, names: dict[str, type]) -> object:
     if not isinstance(annotation, str):
         return annotation
-    enclosing = inspect.getclosurevars(inspect.unwrap(function))
     try:
         # Annotations are code of the handler's own module.
-        scope = {**names, **getattr(function, "__globals__", {}), **enclosing.nonlocals}
+        scope = {**names, **getattr(function, "__globals__", {}), **_enclosing(function)}
         return eval(annotation, scope)  # noqa: S307
     except NameError:
         return annotation
+
+
+def _enclosing(function: Callable[..., object]) -> dict[str, object]:
+    """Return what the functions around a function have assigned so far."""
+    inner = inspect.unwrap(function)
+    cells = getattr(inner, "__closure__", None) or ()
+    found = {}
+    for name, cell in zip(inner.__code__.co_freevars if cells else (), cells, strict=True):
+        with suppress(ValueError):  # Nothing is assigned yet.
+            found[name] = cell.cell_contents
+    return found
 
 
 def _name(function: Callable[..., object]) -> str:

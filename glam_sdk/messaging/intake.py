@@ -63,11 +63,11 @@ class Intake:
 
     def take(self, message: JetStreamMessage) -> None:
         """Take in one message."""
-        at_work = self._crew.running.get(message.key)
-        if at_work is not None:
-            # It came again while its handler runs, as after a blocked event loop: settle it by
-            # what the server knows now, and don't run it a second time.
-            at_work.reply = message.reply
+        held = self._crew.find(message)
+        if held is not None:
+            # It came again while its handler runs or is about to, as after a blocked event loop:
+            # don't run it a second time.
+            held.merge(message)
         elif self._is_open:
             self._crew.offer(message)
         else:

@@ -43,6 +43,13 @@ class JetStreamMessage:
     stream: str
     key: MessageKey
     deliveries: int
+    repeats: int = 0
+    """How often the server delivered it again while it was held here."""
+
+    def merge(self, copy: JetStreamMessage) -> None:
+        """Be settled by what the server knows now; it delivered the message again."""
+        self.reply = copy.reply
+        self.repeats += 1
 
     @property
     def sequence(self) -> int:

@@ -74,14 +74,14 @@ class Settlement:
 
     async def retry(self, message: Incoming, history: History, delay: timedelta) -> None:
         """Let a failed message come again after a delay."""
-        await self._histories.write(message, history.after_failure())
+        await self._histories.write(message, history.after_failure(repeats=message.repeats))
         await _send(message, message.nak(delay))
 
     async def hand_back(
         self, message: Incoming, history: History, delay: timedelta | None = None
     ) -> None:
         """Let a message come again, at once by default; this costs it no attempt."""
-        await self._histories.write(message, history.after_return())
+        await self._histories.write(message, history.after_return(repeats=message.repeats))
         await _send(message, message.nak(delay))
 
     async def give_up(
@@ -101,7 +101,8 @@ class Settlement:
                 reason=exc.message,
                 retry_in_s=delay.total_seconds(),
             )
-            await self._histories.write(message, history.after_failure(given_up))
+            failed = history.after_failure(given_up, repeats=message.repeats)
+            await self._histories.write(message, failed)
             await _send(message, message.nak(delay))
             return
         declared = self._lanes.template(message.subject)

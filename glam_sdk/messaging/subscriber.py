@@ -19,7 +19,7 @@ from glam_sdk.messaging.connection import Nats
 from glam_sdk.messaging.consumer import Consumer
 from glam_sdk.messaging.dead_letters import DeadLetters
 from glam_sdk.messaging.delivery import ConsumerPolicy, HandlerScope, HandlerSpec, no_scope
-from glam_sdk.messaging.handlers import BoundHandler, bind, spec_of
+from glam_sdk.messaging.handlers import BoundHandler, bind, require_complete, spec_of
 from glam_sdk.messaging.pipeline import Pipeline
 from glam_sdk.messaging.publisher import Publisher
 from glam_sdk.messaging.surroundings import Surroundings
@@ -72,6 +72,8 @@ class Subscriber:
             telemetry=telemetry,
         )
         groups = _grouped([spec_of(handler) for handler in handlers], nats)
+        if scope is no_scope:
+            require_complete(bound for group in groups.values() for bound in group.values())
         self._consumers = [self._consumer(durable, group) for (_, durable), group in groups.items()]
 
     @property

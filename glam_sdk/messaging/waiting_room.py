@@ -33,6 +33,7 @@ class WaitingRoom:
         self._release = release
         self._waiting: dict[MessageKey, JetStreamMessage] = {}
         self._trying: MessageKey | None = None
+        self._failures = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -53,20 +54,23 @@ class WaitingRoom:
         """Hold a message; False when there is no room."""
         known = self._waiting.get(message.key)
         if known is not None:
-            known.reply = message.reply  # The server gave it out again.
+            known.merge(message)
             return True
         if not self.room:
             return False
         self._waiting[message.key] = message
-        self._wait()
+        self._wait(self.pace.pause.total_seconds())
         return True
 
     def ended(self, message: JetStreamMessage) -> None:
         """Note that a message was handled; its result has reached the pace already."""
+        pause_s = self.pace.pause.total_seconds()
         if message.key == self._trying:
             self._trying = None
+            if self.pace.failures == self._failures:
+                pause_s = 0  # It said nothing about the handler, such as a dead letter of its own.
         if self.pace.is_slowed:
-            self._wait()
+            self._wait(pause_s)
         elif self._waiting:
             self._release(self.clear())
 
@@ -79,14 +83,13 @@ class WaitingRoom:
             self._timer = None
         return left
 
-    def _wait(self) -> None:
+    def _wait(self, pause_s: float) -> None:
         if self._timer is None and self._trying is None and self._waiting:
-            pause_s = self.pace.pause.total_seconds()
             self._timer = asyncio.get_running_loop().call_later(pause_s, self._try_one)
 
     def _try_one(self) -> None:
         self._timer = None
         if self._waiting:
             message = min(self._waiting.values(), key=lambda waiting: waiting.deliveries)
-            self._trying = message.key
+            self._trying, self._failures = message.key, self.pace.failures
             self._release([self._waiting.pop(self._trying)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,8 +25,9 @@ from glam_sdk.events import (
 from glam_sdk.messaging import ConsumerPolicy, HandlerScope, MessagingTelemetry
 from glam_sdk.messaging.dead_letters import DeadLetter, letter_headers
 from glam_sdk.messaging.delivery import Incoming, no_scope
-from glam_sdk.messaging.handlers import BoundHandler, bind, spec_of
+from glam_sdk.messaging.handlers import BoundHandler, bind, require_complete, spec_of
 from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.publisher import PUBLISH_TIMEOUT
 from glam_sdk.messaging.surroundings import Surroundings
 from glam_sdk.telemetry.propagation import inject
 
@@ -49,6 +50,7 @@ class _Delivered:
     stored: StoredMessage
     stream: str
     deliveries: int = 1
+    repeats: int = 0
     again: bool = False
     delays: list[timedelta | None] = field(default_factory=list)
 
@@ -131,9 +133,12 @@ class InMemoryBus:
         surroundings = Surroundings(
             self, scope, policy or ConsumerPolicy(), telemetry=self._telemetry
         )
+        groups = _grouped(handlers)
+        if scope is no_scope:
+            require_complete(bound for group in groups.values() for bound in group.values())
         self._consumers = [
             (tuple(group), Pipeline(durable=durable, handlers=group, surroundings=surroundings))
-            for (durable, _), group in _grouped(handlers).items()
+            for (durable, _), group in groups.items()
         ]
 
     async def publish(
@@ -143,21 +148,33 @@ class InMemoryBus:
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        delay: timedelta | None = None,
+        timeout: timedelta = PUBLISH_TIMEOUT,  # noqa: ASYNC109 - the publisher's signature
     ) -> Envelope:
         """Publish an event as a ``Publisher`` does; handlers run in :meth:`drain`."""
-        envelope = event
-        if isinstance(envelope, Event):
-            envelope = envelope_of(
-                envelope,
-                source_service=self.service_name,
-                idempotency_key=idempotency_key,
-                metadata=metadata,
-            )
+        del delay, timeout
+        envelope = self._envelope(event, idempotency_key, metadata)
         body = encode(envelope)
         with self._telemetry.publishing(envelope, len(body)):
             carried = inject({**(headers or {}), MESSAGE_ID_HEADER: envelope.idempotency_key})
         await self._store(envelope.subject, body, carried)
         return envelope
+
+    async def publish_many(
+        self,
+        events: Iterable[Event | Envelope],
+        *,
+        timeout: timedelta = PUBLISH_TIMEOUT,  # noqa: ASYNC109 - the publisher's signature
+    ) -> list[Envelope]:
+        """Publish events under one span as a ``Publisher`` does."""
+        del timeout
+        envelopes = [self._envelope(event, None, None) for event in events]
+        if envelopes:
+            with self._telemetry.publishing_many(envelopes):
+                for envelope in envelopes:
+                    carried = inject({MESSAGE_ID_HEADER: envelope.idempotency_key})
+                    await self._store(envelope.subject, encode(envelope), carried)
+        return envelopes
 
     async def publish_raw(
         self,
@@ -191,6 +208,23 @@ class InMemoryBus:
         self.dead_letters.append(
             StoredMessage(subject, message.body, headers, number, datetime.now(UTC))
         )
+
+    def _envelope(
+        self,
+        event: Event | Envelope,
+        idempotency_key: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Envelope:
+        if isinstance(event, Event):
+            return envelope_of(
+                event,
+                source_service=self.service_name,
+                idempotency_key=idempotency_key,
+                metadata=metadata,
+            )
+        if idempotency_key is not None or metadata is not None:
+            raise TypeError("An envelope brings its own idempotency key and metadata.")
+        return event
 
     async def _store(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
         stream = get_stream_from_subject(subject)

@@ -45,6 +45,7 @@ class InMemory:
     @asynccontextmanager
     async def running(self, *handlers, **options):
         self.bus = InMemoryBus(handlers, service_name="billing", policy=POLICY, **options)
+        self.publisher = self.bus
         self.publish, self.publish_raw = self.bus.publish, self.bus.publish_raw
         yield
 
@@ -64,6 +65,7 @@ class OnServer:
     @asynccontextmanager
     async def running(self, *handlers, **options):
         publisher = Publisher(self.nats, "billing", telemetry=options.get("telemetry"))
+        self.publisher = publisher
         self.publish, self.publish_raw = publisher.publish, publisher.publish_raw
         subscriber = Subscriber(
             self.nats, handlers, service_name="billing", policy=POLICY, **options
@@ -111,6 +113,37 @@ async def test_an_event_comes_typed_and_under_its_correlation_id(bus):
     assert (delivery.stream, delivery.durable, delivery.sequence) == ("ORDERS", "billing", 1)
     assert delivery.headers["x-tenant"] == "m1"
     assert correlation_id == sent.correlation_id
+
+
+async def test_many_events_are_published_alike(bus):
+    """All are handled, in traces of one parent; the envelopes come back, and none for none."""
+    seen, exporter = [], InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        seen.append(delivery.event_id)
+
+    telemetry = MessagingTelemetry(tracer=provider.get_tracer("t"))
+    async with bus.running(bill, telemetry=telemetry):
+        assert await bus.publisher.publish_many([]) == []
+        sent = await bus.publisher.publish_many(OrderPlaced(number=n) for n in range(20))
+        await bus.done()
+    assert sorted(seen) == sorted(envelope.event_id for envelope in sent)
+    spans = exporter.get_finished_spans()
+    (sender,) = (span for span in spans if span.name == "publish evt.orders.placed")
+    handled = [span for span in spans if span.name == "process evt.orders.placed"]
+    assert {span.parent.span_id for span in handled} == {sender.context.span_id}
+    assert len(handled) == 20
+
+
+async def test_an_envelope_brings_its_own_key(bus):
+    """To give another beside it is an error, not ignored; every option is known to both."""
+    async with bus.running():
+        sent = await bus.publish(OrderPlaced(number=1), timeout=timedelta(seconds=3))
+        with pytest.raises(TypeError, match="its own"):
+            await bus.publish(sent, idempotency_key="k")
 
 
 async def test_failures_retries_and_refusals_end_alike(bus):

@@ -227,7 +227,7 @@ async def test_a_deleted_consumer_goes_on_where_it_was(nats, receiving, until):
     async with receiving(bill) as subscriber:
         binding = subscriber._consumers[0]._binding
         await until(lambda: len(handled) == 5)
-        await until(lambda: binding._floor == 5)
+        await until(lambda: binding._position.floor == 5)
         await nats.jetstream.delete_consumer("ORDERS", "billing")
         await publisher.publish(OrderPlaced(number=6))
         await until(lambda: handled[6])
@@ -316,6 +316,25 @@ async def test_a_blocked_event_loop_does_not_run_a_handler_twice(nats, receiving
         await until(lambda: calls)
         await until(settled)
     assert calls == [1]
+
+
+async def test_a_blocked_event_loop_costs_no_attempt(nats, receiving, until):
+    """What came again meanwhile began nothing; the attempt after the first is the second."""
+    attempts = []
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if len(attempts) == 1:
+            time.sleep(1.6)  # noqa: ASYNC251 - blocking code in a handler is the case
+            (message,) = subscriber._consumers[0]._intake.held()
+            await until(lambda: message.repeats)
+            raise RuntimeError("card declined")
+
+    async with receiving(bill) as subscriber:
+        await Publisher(nats, "orders").publish(ORDER)
+        await until(lambda: len(attempts) == 2)
+    assert attempts == [1, 2]
 
 
 async def test_many_events_survive_a_killed_server_once_each(server, nats, until):

@@ -14,7 +14,7 @@ from glam_sdk.events import Event, StreamSpec
 from glam_sdk.messaging import ConsumerPolicy, Nats, Publisher, Subscriber, ensure_stream, handles
 from glam_sdk.messaging.attempts import SharedHistories
 from glam_sdk.messaging.bucket import Bucket
-from glam_sdk.messaging.positions import Positions
+from glam_sdk.messaging.positions import Position, Positions
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -72,7 +72,7 @@ async def test_the_position_is_kept_while_the_service_runs(nats, until, service,
     created = (await nats.jetstream.stream_info("ORDERS")).created
 
     async def noted():
-        return await Positions(nats, "billing").read("ORDERS", created) == 5
+        return (await Positions(nats, "billing").read("ORDERS", created)).floor == 5
 
     await service(noted, until)
     assert handled == dict.fromkeys(range(5), 1)
@@ -108,7 +108,7 @@ async def test_a_position_beyond_the_stream_skips_nothing(nats, until, service, 
     """A server that lost its last messages in a crash gives their numbers to new ones."""
     await publish(nats, range(3))
     created = (await nats.jetstream.stream_info("ORDERS")).created
-    await Positions(nats, "billing").write("ORDERS", created, 100)
+    await Positions(nats, "billing").write("ORDERS", created, Position(100))
     running = service(lambda: 3 in handled, until)
 
     async def publish_when_there():
@@ -127,16 +127,75 @@ async def test_a_position_is_read_back_for_its_stream_only(nats):
     """What is written by others, or of another stream, is none."""
     await publish(nats, [1])
     created = (await nats.jetstream.stream_info("ORDERS")).created
-    positions = Positions(nats, "billing")
-    assert await positions.read("ORDERS", created) == 0
-    await positions.write("ORDERS", created, 7)
-    assert await Positions(nats, "billing").read("ORDERS", created) == 7
-    assert await Positions(nats, "billing").read("ORDERS", created + timedelta(seconds=1)) == 0
-    assert await Positions(nats, "other").read("ORDERS", created) == 0
+    positions, kept = Positions(nats, "billing"), Position(7, created)
+    assert await positions.read("ORDERS", created) == Position()
+    for written in (Position(7), kept):
+        await positions.write("ORDERS", created, written)
+        assert await Positions(nats, "billing").read("ORDERS", created) == written
+    later = created + timedelta(seconds=1)
+    assert await Positions(nats, "billing").read("ORDERS", later) == Position()
+    assert await Positions(nats, "other").read("ORDERS", created) == Position()
     bucket = await nats.jetstream.key_value("GLAM_POSITIONS")
     for junk in (b"", b"[]", b"no json", b'{"floor": "x"}'):
         await bucket.put("ORDERS.billing", junk)
-        assert await Positions(nats, "billing").read("ORDERS", created) == 0
+        assert await Positions(nats, "billing").read("ORDERS", created) == Position()
+
+
+@pytest.mark.parametrize("lost", [2, 4])
+async def test_numbers_given_anew_are_not_taken_for_settled(nats, until, service, handled, lost):
+    """A stream that was put back to an old copy gives the numbers of what it lost to new events."""
+    await publish(nats, range(4))
+    await service(lambda: len(handled) == 4, until)
+    kept = await (await nats.jetstream.key_value("GLAM_POSITIONS")).get("ORDERS.billing")
+    created = (await nats.jetstream.stream_info("ORDERS")).created
+    await nats.jetstream.delete_consumer("ORDERS", "billing")
+    position = await Positions(nats, "billing").read("ORDERS", created)
+    assert position.stored_at is not None, kept.value
+    # As if these had been settled as the last ones, and then been lost: same number, other time.
+    earlier = (await nats.jetstream.get_msg("ORDERS", seq=4 - lost)).time if lost < 4 else None
+    stale = Position(4, earlier or created)
+    await Positions(nats, "billing").write("ORDERS", created, stale)
+    handled.clear()
+    await publish(nats, [4])
+    await service(lambda: 4 in handled, until)
+    assert handled == dict.fromkeys(range(4 - lost, 5), 1)
+    await service(lambda: True, until)
+    assert max(handled.values()) == 1
+
+
+async def test_a_position_that_cannot_be_read_for_a_moment_is_waited_for(
+    nats, until, service, handled, monkeypatch
+):
+    """A store that elects a leader does not make a service begin at the start of its stream."""
+    await publish(nats, range(3))
+    await service(lambda: len(handled) == 3, until)
+    await nats.jetstream.delete_consumer("ORDERS", "billing")
+    await publish(nats, [3])
+    opened, tries = Bucket.open, []
+
+    async def open_later(bucket):
+        tries.append(bucket)
+        if len(tries) < 3:
+            raise TimeoutError
+        return await opened(bucket)
+
+    monkeypatch.setattr(Bucket, "open", open_later)
+    await service(lambda: 3 in handled, until)
+    assert handled == dict.fromkeys(range(4), 1)
+
+
+async def test_without_a_store_a_service_works_all_the_same(
+    nats, until, service, handled, monkeypatch, telemetry
+):
+    """It begins at the start of its stream after three tries, and says so once."""
+
+    async def never(_):
+        raise TimeoutError
+
+    monkeypatch.setattr(Bucket, "open", never)
+    await publish(nats, range(3))
+    await service(lambda: len(handled) == 3, until)
+    assert len(telemetry.logs("position.not_kept")) == 1
 
 
 async def test_a_bucket_has_as_many_copies_as_the_server_can_keep(nats):

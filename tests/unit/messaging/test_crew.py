@@ -17,6 +17,7 @@ seen_in_context = contextvars.ContextVar("seen_in_context", default=None)
 class Message:
     sequence: int
     subject: str = "evt.orders.placed"
+    deliveries: int = 1
 
     @property
     def key(self):
@@ -173,3 +174,22 @@ async def test_what_is_not_admitted_is_left_to_whoever_refused_it(crew_of):
     crew.offer(*messages(3))
     await until(lambda: len(done) == 2)
     assert (done, len(kept), crew.free) == ([0, 2], 1, 1)
+
+
+async def test_a_message_that_is_held_is_known_again(crew_of):
+    """Whether it is being handled or about to be; one that is done with is not held."""
+    gate = asyncio.Event()
+
+    async def work(message):
+        await gate.wait()
+
+    crew, done = crew_of(1, work)
+    running, ready = messages(2)
+    crew.offer(running, ready)
+    await until(lambda: crew.running)
+    assert crew.find(Message(0, deliveries=2)) is running
+    assert crew.find(Message(1, deliveries=2)) is ready
+    assert crew.find(Message(2, deliveries=2)) is None
+    gate.set()
+    await until(lambda: len(done) == 2)
+    assert crew.find(Message(1, deliveries=2)) is None

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from glam_sdk.config import NatsSettings
 from glam_sdk.events import Envelope, Event
-from glam_sdk.messaging import Delivery, HandlerSpec, handles
+from glam_sdk.messaging import Delivery, HandlerSpec, Nats, Subscriber, handles
 from glam_sdk.messaging.handlers import bind, spec_of
+from glam_sdk.testing import InMemoryBus
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -56,6 +58,33 @@ async def test_a_parameter_nobody_fills_is_named():
 
     with pytest.raises(TypeError, match=r"bill asks for ledger: .*Ledger.*scope does not provide"):
         await bind(spec_of(bill))(Placed(number=1), delivery({}), {})
+
+
+@pytest.mark.parametrize("make", [Subscriber, InMemoryBus])
+def test_a_parameter_nobody_can_fill_is_found_at_start(make):
+    """Without a scope there is only the event and how it came; one with a default may be asked."""
+
+    @handles(Placed, durable="billing")
+    async def bill(event: Placed, ledger: Ledger) -> None: ...
+
+    @handles(Placed, durable="billing")
+    async def count(event: Placed, ledger: Ledger | None = None) -> None: ...
+
+    nats = [Nats(NatsSettings(), service_name="billing")] if make is Subscriber else []
+    with pytest.raises(TypeError, match=r"bill asks for ledger: .*Ledger.*nothing provides"):
+        make(*nats, [bill], service_name="billing")
+    assert make(*nats, [count], service_name="billing")
+
+
+def test_what_is_assigned_later_around_a_handler_is_no_matter():
+    """A handler inside a function may name a variable that has no value yet."""
+
+    @handles(Placed, durable="billing")
+    async def bill(event: Placed) -> None:
+        assert later
+
+    assert bind(spec_of(bill)).only == "event"
+    later = 1
 
 
 def test_an_annotation_that_cannot_be_resolved_is_found_at_start():

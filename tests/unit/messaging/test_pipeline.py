@@ -44,6 +44,7 @@ class Recorded:
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
     deliveries: int = 1
+    repeats: int = 0
     subject: str = "evt.orders.placed"
     stream: str = "ORDERS"
     sequence: int = 7
@@ -247,6 +248,27 @@ async def test_handing_back_costs_no_attempt(process):
         await asyncio.wait([task])
     settled = await process(fail, Recorded(body(), deliveries=11))
     assert settled == [("nak", timedelta(seconds=1))]
+
+
+@pytest.mark.parametrize("is_cut_short", [False, True])
+async def test_what_came_again_while_it_was_held_costs_no_attempt(process, is_cut_short):
+    """Three more deliveries during one attempt; then the second attempt is the second."""
+    attempts, entered = [], asyncio.Event()
+
+    async def note(event: Placed, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        entered.set()
+        if is_cut_short and len(attempts) == 1:
+            await asyncio.Event().wait()
+        raise RuntimeError("card declined")
+
+    first = asyncio.create_task(process(note, Recorded(body(), repeats=3)))
+    await entered.wait()
+    if is_cut_short:
+        first.cancel()
+    await asyncio.wait([first])
+    await process(note, Recorded(body(), deliveries=5))
+    assert attempts == ([1, 1] if is_cut_short else [1, 2])
 
 
 async def test_a_message_whose_workers_died_is_given_up_without_another_try(process, kept):

@@ -27,6 +27,9 @@ class Message:
     def key(self):
         return self.sequence, 0
 
+    def merge(self, copy):
+        self.reply = copy.reply
+
 
 class Released(list):
     """Collect what is let go, and wait for it."""
@@ -96,3 +99,20 @@ async def test_a_full_room_takes_nobody_in_but_those_inside_again(room):
     assert {m.reply for m in room.waiting if m.sequence == 1} == {"again"}
     assert len(room.clear()) == 3
     assert room.room == 3
+
+
+async def test_who_says_nothing_about_the_handler_does_not_hold_the_next(room, pace, released):
+    """Such as a dead letter at once: the next is tried without the pause, which a failure costs."""
+    for number in range(3):
+        room.take_in(Message(number))
+    await released.until(1)
+    pace.pause = timedelta(hours=1)
+    room.ended(released[0])
+    await released.until(2)
+    pace.failed()
+    pace.pause = timedelta(hours=1)
+    room.ended(released[1])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(released) == 2
+    assert len(room.waiting) == 1
