@@ -24,6 +24,7 @@ from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
 from glam_sdk.telemetry.http_methods import span_method
+from glam_sdk.telemetry.log_encoding import exception_message
 
 SCOPE_KEY: Final = "glam.exchange"
 Scope = MutableMapping[str, Any]
@@ -165,7 +166,7 @@ class Exchange:
             kind = type(self.error)
             handled = {
                 conv.EXCEPTION_TYPE: f"{kind.__module__}.{kind.__qualname__}",
-                conv.EXCEPTION_MESSAGE: _message(self.error),
+                conv.EXCEPTION_MESSAGE: exception_message(self.error),
             }
             span.add_event("exception", handled)
 
@@ -214,13 +215,6 @@ def current_exchange(scope: Mapping[str, Any]) -> Exchange | None:
     """Return the exchange the middleware put into a scope."""
     found = scope.get(SCOPE_KEY)
     return found if isinstance(found, Exchange) else None
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as exc:  # noqa: BLE001 - a foreign __str__ may fail
-        return f"<no message: {type(exc).__name__}>"
 
 
 def _attributes(span: Span) -> Mapping[str, Any]:

@@ -96,7 +96,7 @@ class TelemetryMiddleware:
             self._finish(exchange)
             detach(token)
             # Each holds the other: taken apart, they need no garbage collection.
-            del scope[SCOPE_KEY]
+            scope.pop(SCOPE_KEY, None)
 
     def _open(self, scope: Scope) -> Exchange:
         arrival = Arrival(

@@ -106,6 +106,20 @@ def test_a_refusal_is_an_event_without_a_traceback(app, serve, telemetry):
     assert tracebacks(telemetry) == []
 
 
+def test_what_a_refusal_says_is_bounded_and_tells_no_password(app, serve, telemetry):
+    """As with every other exception that a span has."""
+
+    @app.get("/orders/1")
+    async def order() -> None:
+        raise NotFoundError("postgres://me:s3cret@db/orders " + "x" * 100_000)
+
+    with serve(app) as client:
+        client.get("/orders/1")
+    (event,) = exception_events(telemetry)
+    assert "s3cret" not in event.attributes["exception.message"]
+    assert len(event.attributes["exception.message"]) < 50_000
+
+
 @pytest.mark.parametrize("where", ["dependency", "teardown", "middleware", "threaded"])
 def test_it_does_not_matter_where_a_bug_is(app, serve, telemetry, where):
     """Dependencies, their ends, middleware and sync handlers: one event, one line."""
