@@ -42,7 +42,8 @@ class Stack:
     Args:
         folder: Takes their data and log files, and ``service-logs/*.log`` to be read.
         ports: Where they listen.
-        scraped: Address of each service that Prometheus scrapes, by its name.
+        scraped: Address of each service that Prometheus scrapes, by its name. Default: those
+            that a folder of an earlier run lists.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Stack:
         self.prometheus = self._prometheus()
         self.jaeger = self._jaeger()
         self.collector = self._collector()
-        self.scrape(scraped or {})
+        self._list_parts()
+        if scraped is not None or not self.targets_file.exists():
+            self.scrape(scraped or {})
 
     @property
     def otlp_endpoint(self) -> str:
@@ -91,6 +94,9 @@ class Stack:
 
     def scrape(self, services: Mapping[str, str]) -> None:
         """Tell Prometheus which services there are; it reads that from a file."""
+        _write_targets(self.targets_file, "job", services)
+
+    def _list_parts(self) -> None:
         ports = self._ports
         parts = {
             "prometheus": ports.prometheus,
@@ -99,7 +105,6 @@ class Stack:
             "logs": ports.logs,
         }
         own = {name: f"127.0.0.1:{port}" for name, port in parts.items()}
-        _write_targets(self.targets_file, "job", services)
         _write_targets(self.targets_file.with_name("stack.yml"), "part", own)
 
     def __enter__(self) -> Self:

@@ -20,9 +20,9 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DASHBOARDS = sorted((OTEL / "grafana" / "dashboards").glob("*.json"))
 # Of the compose specification, as far as this file needs it.
 SERVICE_KEYS = {
-    "build", "cap_add", "cap_drop", "command", "depends_on", "environment", "healthcheck", "image",
-    "init", "logging", "mem_limit", "ports", "profiles", "restart", "security_opt", "user",
-    "volumes",
+    "build", "cap_add", "cap_drop", "command", "depends_on", "environment", "extra_hosts",
+    "healthcheck", "image", "init", "logging", "mem_limit", "ports", "profiles", "restart",
+    "security_opt", "user", "volumes",
 }  # fmt: skip
 
 
@@ -68,6 +68,45 @@ def test_every_mount_leads_to_a_file_or_a_named_volume() -> None:
             else:
                 used.add(source)
     assert used == set(COMPOSE["volumes"])
+
+
+def test_an_image_is_built_by_one_service() -> None:
+    """Several that build the same image at the same time collide when they export it."""
+    built = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert built == ["glam-shop:dev"]
+
+
+def test_postgres_is_healthy_when_its_databases_are_there() -> None:
+    """Its start-up script runs beside a server that answers on the socket only."""
+    assert "-h" in SERVICES["postgres"]["healthcheck"]["test"]
+
+
+def test_whoever_may_look_at_grafana_may_follow_its_links() -> None:
+    """They lead to Explore, which is for editors, and show more lines than the plugin's 50."""
+    assert SERVICES["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Editor"
+    sources = yaml.safe_load(
+        (OTEL / "grafana/provisioning/datasources/datasources.yml").read_text()
+    )["datasources"]
+    lines = {source["uid"]: source["jsonData"].get("maxLines") for source in sources}
+    assert lines["logs"] >= 1000
+
+
+def test_a_service_outside_the_containers_can_be_scraped() -> None:
+    """The tutorial names `host.docker.internal`, which Linux knows only when told."""
+    hosts = SERVICES["prometheus"]["extra_hosts"]
+    assert hosts == ["host.docker.internal:host-gateway"]
+    tutorial = (ROOT / "docs/tutorials/first-trace.md").read_text()
+    assert "host.docker.internal" in tutorial
+
+
+def test_lines_are_asked_for_by_level_the_name_that_each_version_of_the_store_has() -> None:
+    """VictoriaLogs called the field `severity` once, then `severity_text`; `level` is ours."""
+    texts = [file.read_text() for file in DASHBOARDS]
+    texts += [file.read_text() for file in (ROOT / "docs/tutorials").glob("*.md")]
+    assert not [text for text in texts if "severity:" in text or "severity_text" in text]
+    for name in ("collector", "gateway"):
+        content = yaml.safe_load((OTEL / "collector" / f"{name}.yaml").read_text())
+        assert "transform/level" in content["service"]["pipelines"]["logs"]["processors"]
 
 
 def test_the_profile_core_is_what_a_laptop_needs() -> None:

@@ -10,6 +10,7 @@ import pytest
 from examples.demo.jaeger import jaeger_url
 from examples.stack import programs
 from examples.stack.process import Program
+from examples.stack.stack import Ports, Stack
 from glam_sdk.testing.processes import free_port
 
 
@@ -65,6 +66,23 @@ def test_a_program_that_ends_at_start_shows_what_it_wrote(tmp_path: Path) -> Non
     )
     with pytest.raises(RuntimeError, match="no such option"):
         program.start(timeout_s=10)
+
+
+def test_the_services_that_somebody_listed_are_scraped_again_after_a_restart(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A data folder that is kept keeps its list of targets, too."""
+    for program in programs.BUILT:
+        program.path.parent.mkdir(parents=True)
+        program.path.touch()
+    (tmp_path / "prometheus").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = tmp_path / "data"
+    stack = Stack(folder, Ports())
+    assert stack.targets_file.read_text() == "[]\n"
+    mine = '- {targets: ["127.0.0.1:8000"], labels: {job: mine}}\n'
+    stack.targets_file.write_text(mine)
+    assert Stack(folder, Ports()).targets_file.read_text() == mine
 
 
 def test_without_jaeger_the_demo_prints_no_link(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_log_records_pass_both_tiers(tiers: Tiers) -> None:
     scope = [{"logRecords": [record]}]
     body = {"resourceLogs": [{"resource": resource("tiered"), "scopeLogs": scope}]}
     send(tiers.endpoint, "logs", body)
-    until(lambda: log_lines(tiers.watched.stack, f'trace_id:"{trace_id}"'), what="line")
+    until(lambda: log_lines(tiers.watched.stack, f'trace_id:"{trace_id}" level:info'), what="line")
 
 
 @pytest.mark.parametrize(

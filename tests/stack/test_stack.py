@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -134,7 +135,29 @@ def test_a_line_from_a_file_has_the_fields_of_one_that_came_by_otlp(watched: Wat
     arrival |= {key for key in by_otlp if key.startswith(("telemetry.", "service.", "process."))}
     arrival |= {key for key in by_file if key.startswith(("log.file.", "logger"))} | {"flags"}
     assert set(by_file) - arrival == set(by_otlp) - arrival
-    assert by_file["severity"].upper() == by_otlp["severity"].upper() == "INFO"
+    assert by_file["level"] == by_otlp["level"] == "info"
+
+
+@pytest.mark.parametrize(
+    ("level", "number"),
+    [("debug", 5), ("info", 9), ("warning", 13), ("error", 17), ("critical", 21)],
+)
+def test_a_level_has_one_name_however_the_line_arrived(
+    watched: Watched, level: str, number: int
+) -> None:
+    """`level:<as in the JSON line>` finds a record of OTLP and a line of a file alike."""
+    stack, trace_id, now = watched.stack, secrets.token_hex(16), time.time_ns()
+    record = {"timeUnixNano": str(now), "body": {"stringValue": "by.otlp"}, "traceId": trace_id}
+    record |= {"severityNumber": number, "severityText": level.upper()}
+    scoped = {"resource": resource("levels"), "scopeLogs": [{"logRecords": [record]}]}
+    send(stack.otlp_endpoint, "logs", {"resourceLogs": [scoped]})
+    clock = datetime.fromtimestamp(now / 1e9, UTC).isoformat()
+    line = {"timestamp": clock, "level": level, "message": "by.file", "service": "levels"}
+    line |= {"trace_id": trace_id, "span_id": secrets.token_hex(8), "trace_flags": "01"}
+    with (stack.service_logs / "levels.log").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    query = f'{{service.name="levels"}} trace_id:"{trace_id}" level:{level}'
+    until(lambda: len(log_lines(stack, query)) == 2, what=f"lines of level {level}")
 
 
 def test_a_value_of_100_kilobytes_stops_nothing(watched: Watched) -> None:
