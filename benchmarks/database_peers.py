@@ -16,6 +16,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from pydantic import SecretStr
@@ -26,6 +27,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database, Repository
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
+from glam_sdk.telemetry.pipeline.lean.batching import BatchSettings
+from glam_sdk.telemetry.pipeline.metrics import ScrapeAndPushReader, build_meter_provider
 
 ROWS: Final = 10_000
 
@@ -54,6 +58,18 @@ class Dropped(SpanExporter):
         """Say that all is well."""
         del spans
         return SpanExportResult.SUCCESS
+
+
+class DroppedBytes:
+    """The same for spans that are encoded already."""
+
+    def export(self, batch: Sequence[tuple[bytes, bytes]], /) -> object:
+        """Say nothing."""
+        del batch
+        return None
+
+    def shutdown(self) -> None:
+        """Have nothing to end."""
 
 
 def rows(start: int) -> list[dict[str, object]]:
@@ -126,6 +142,17 @@ def provide_telemetry() -> None:
     metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
 
 
+def provide_our_telemetry() -> None:
+    """Set global providers as ``glam_sdk.init`` does, with an exporter that drops what it gets."""
+    resource = Resource({})
+    tracers = LeanTracerProvider(resource=resource, shutdown_on_exit=False)
+    settings = BatchSettings(capacity=16_384, batch_size=512, delay_s=5.0)
+    tracers.add_span_processor(EncodedSpanProcessor(DroppedBytes(), settings))
+    trace.set_tracer_provider(tracers)
+    reader = ScrapeAndPushReader(None, interval_s=3600, resource=resource)
+    metrics.set_meter_provider(build_meter_provider(reader, resource))
+
+
 def instrument_with_contrib() -> None:
     """Let OpenTelemetry's own instrumentation watch SQLAlchemy."""
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
@@ -163,14 +190,14 @@ def glam_sessions(url: str, spans: tuple[str, ...]) -> Sessions:
 
 def build(peer: str, url: str) -> tuple[Sessions, Any]:
     """Return how a peer opens its sessions, and its works."""
-    if peer not in {"bare", "advanced-alchemy"}:
-        provide_telemetry()
     if peer.startswith("glam"):
+        provide_our_telemetry()
         spans = {"glam statements": (), "glam operations": ("operation",)}.get(
             peer, ("operation", "transaction")
         )
         return glam_sessions(url, spans), Glam()
     if "contrib" in peer:
+        provide_telemetry()
         instrument_with_contrib()
     works = AdvancedAlchemy() if peer.startswith("advanced") else Bare()
     return plain_sessions(url), works
