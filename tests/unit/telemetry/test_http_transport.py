@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import InvalidURL
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,24 @@ def test_one_connection_serves_all_requests() -> None:
     assert b"tenant: t\r\n" in server.requests[0]
 
 
+def test_a_path_is_written_as_requests_would_write_it() -> None:
+    """What no request line may hold is escaped, what is escaped stays."""
+    with serving() as server:
+        transport = open_transport(server.url)
+        url = server.url.replace("/v1/traces?a=b", "/tenant ü/%20/traces?a=b c")
+        assert transport.request("POST", url, timeout=5, data=b"body").status_code == 200
+        transport.close()
+    assert server.requests[0].startswith(b"POST /tenant%20%C3%BC/%20/traces?a=b%20c HTTP/1.1")
+
+
+def test_an_address_that_is_none_is_not_tried_again() -> None:
+    """The next attempt would find the same."""
+    transport = open_transport("http://collector:otlp/")
+    error = transport.request("POST", "http://collector:otlp/", timeout=1).error
+    assert isinstance(error, InvalidURL)
+    assert not transport.is_connection_error(error)
+
+
 def test_a_connection_that_was_closed_is_made_anew() -> None:
     """The first request after it is an error that another attempt mends."""
     with serving() as server:
@@ -172,6 +191,13 @@ def test_what_only_requests_can_do_is_left_to_it(
     assert transport_to(URL, "traces") is None
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert (transport_to(URL, "traces") is not None) is variable.endswith("PROXY")
+
+
+def test_a_home_that_cannot_be_looked_into_has_no_netrc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of another user in a container; here its name is too long."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("HOME", "/" + "x" * 5_000)
+    assert transport_to(URL, "traces") is not None
 
 
 def test_a_password_in_the_url_is_left_to_requests() -> None:

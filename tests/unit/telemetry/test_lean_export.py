@@ -166,6 +166,15 @@ def test_a_collector_that_hangs_costs_the_timeout(
         assert watch.details()["traces_failed"] == 1
 
 
+def test_a_redirect_is_a_failed_export() -> None:
+    """Nothing has arrived; the SDK would count it as sent."""
+    collector = Collector((308, {"Location": "https://elsewhere.test/"}))
+    with serving(collector) as endpoint, exporting(endpoint) as (provider, watch):
+        send(provider)
+        details = watch.details()
+    assert (details["traces_failed"], details["traces_last_error"]) == (1, "RedirectedError")
+
+
 def test_an_export_timeout_of_zero_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the specification has it: the exporter's own timeout stays."""
     monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "0")
