@@ -150,7 +150,7 @@ class TelemetrySettings(Section):
     metric_label_length: Annotated[int, Field(ge=16)] = 256
     """Characters that are kept of a label's value in metrics."""
     span_pipeline: kinds.SpanPipeline = "lean"
-    """What records spans and log records: `lean`, or `sdk` for OpenTelemetry's own classes (the same, slower)."""
+    """What records spans and log lines: `lean`, or `sdk`, OpenTelemetry's (the same, slower)."""
     runtime_metrics: bool = True
     """Whether process, garbage collection and event loop are measured."""
     workers_dir: Path | None = None

@@ -13,15 +13,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, InvalidURL
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTPTransport
 
 _MAX_ANSWER: Final = 65_536
+_KEPT: Final = "!#$%&'()*+,/:;=?@[]~"  # of an address that was escaped before
 _OTLP: Final = "OTEL_EXPORTER_OTLP"
 _CREDENTIAL_PROVIDER: Final = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
 
@@ -40,6 +41,10 @@ class Answer(BaseHTTPResult):
     def headers(self) -> Mapping[str, str]:
         """Return the headers; names are looked up in any case."""
         return self.fields  # type: ignore[return-value]  # a mapping in all but its base class
+
+
+class RedirectedError(Exception):
+    """The collector is somewhere else; its address has to be set."""
 
 
 class KeptConnection(BaseHTTPTransport):
@@ -100,11 +105,15 @@ class KeptConnection(BaseHTTPTransport):
             connection.sock.settimeout(timeout)
         parts = urlsplit(url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        connection.request(method, target, body=data, headers=dict(headers))
+        connection.request(method, quote(target, _KEPT), body=data, headers=dict(headers))
         response = connection.getresponse()
         body = response.read(_MAX_ANSWER)
         if not response.isclosed():
             self._drop()  # whoever says more than that is no collector
+        if 300 <= response.status < 400:
+            # The SDK's client would count it as sent, and nobody would have the spans.
+            error = RedirectedError(f"The collector answered {response.status}.")
+            return Answer(reason=response.reason, error=error)
         return Answer(response.status, response.reason, body=body, fields=response.headers)
 
     def _connect(self) -> HTTPConnection:
@@ -119,7 +128,8 @@ class KeptConnection(BaseHTTPTransport):
 
     def is_connection_error(self, exception: Exception | None) -> bool:
         """Tell whether sending again may help."""
-        return isinstance(exception, OSError | HTTPException)
+        is_lasting = isinstance(exception, InvalidURL)
+        return isinstance(exception, OSError | HTTPException) and not is_lasting
 
     def close(self) -> None:
         """Give the connection up; a request under way keeps it until it is done."""
@@ -161,9 +171,9 @@ def _takes_requests(parts: Any) -> bool:
 def _has_netrc() -> bool:
     try:
         home = Path.home()
-    except RuntimeError:  # a user without a home
+        return (home / ".netrc").exists() or (home / "_netrc").exists()
+    except (OSError, RuntimeError):  # somebody else's home, or none
         return False
-    return (home / ".netrc").exists() or (home / "_netrc").exists()
 
 
 def _trust(signal: str) -> Callable[[], ssl.SSLContext]:
