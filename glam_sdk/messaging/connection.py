@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 from nats.aio.client import Client
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _RECONNECT_WAIT_S: Final = 1
 _REDIAL_MAX_S: Final = 30.0
 _CHECK_TIMEOUT_S: Final = 2
+_CLOSE_TIMEOUT_S: Final = 2.0
 _log = get_logger(__name__)
 
 
@@ -132,12 +134,13 @@ class Nats:
             return
         try:
             if client.is_connected:
-                async with asyncio.timeout(self._settings.drain_timeout_s):
-                    await client.drain()
+                await _within(self._settings.drain_timeout_s, client.drain())
         except (nats.errors.Error, TimeoutError, OSError) as exc:
             _log.warning("nats.drain_failed", reason=describe(exc))
         finally:
-            await client.close()
+            # What is still buffered has nowhere to go when the server is gone, or hangs.
+            with suppress(nats.errors.Error, TimeoutError, OSError):
+                await _within(_CLOSE_TIMEOUT_S, client.close())
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Return when there is a connection.
@@ -244,3 +247,19 @@ class Nats:
             else:
                 self._announce()
                 return
+
+
+async def _within(timeout_s: float, work: Coroutine[Any, Any, None]) -> None:
+    """Await what may wait for several timeouts of its own, and no longer than this.
+
+    Raises:
+        TimeoutError: It took longer, and was ended.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            raise TimeoutError
+        task.result()
+    finally:
+        await end(task)

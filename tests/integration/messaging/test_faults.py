@@ -337,6 +337,34 @@ async def test_a_blocked_event_loop_costs_no_attempt(nats, receiving, until):
     assert attempts == [1, 2]
 
 
+async def test_stopping_takes_no_longer_than_said_while_the_server_hangs():
+    """Neither to drain nor to close, with more buffered than a socket takes."""
+    with NatsServer() as own:
+        settings = NatsSettings(servers=(own.url,), drain_timeout_s=1)
+        nats = Nats(settings, service_name="orders")
+        await nats.start()
+        await nats.client.subscribe("evt.orders.placed")
+        await nats.client.flush()
+        own.freeze()
+        for _ in range(3):
+            await nats.client.publish("evt.orders.placed", bytes(600_000))
+        started = time.monotonic()
+        await nats.stop()
+        own.thaw()
+        assert time.monotonic() - started < 5
+
+
+async def test_stopping_after_the_server_died_is_no_error(until):
+    """What was buffered since is gone with it; the process ends as it should."""
+    with NatsServer() as own:
+        nats = Nats(NatsSettings(servers=(own.url,)), service_name="orders")
+        await nats.start()
+        own.kill()
+        await until(lambda: not nats.is_connected)
+        await nats.client.publish("evt.orders.placed", b"{}")
+        await nats.stop()
+
+
 async def test_many_events_survive_a_killed_server_once_each(server, nats, until):
     """publish_many returns when streams have all of them, whatever happened on the way."""
     publisher = Publisher(nats, "orders")
