@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nats.js.errors import NotFoundError
 from sqlalchemy import select
 
 from glam_sdk.config import NatsSettings
@@ -158,7 +160,9 @@ async def test_a_killed_prefetcher_stalls_nobody(nats, db, spawn, log, until):
     await until(lambda: lines(log).count("ready") == 2, timeout_s=30)
 
     async def both_ask():
-        return (await nats.jetstream.consumer_info("JOBS", "worker")).num_waiting == 2
+        with suppress(NotFoundError):  # Until one of them has made it.
+            return (await nats.jetstream.consumer_info("JOBS", "worker")).num_waiting == 2
+        return False
 
     await until(both_ask)
     first.send_signal(signal.SIGSTOP)  # What is sent to it now, it has and never begins.
