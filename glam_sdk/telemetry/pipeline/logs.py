@@ -14,10 +14,10 @@ from opentelemetry.sdk.resources import Resource
 from glam_sdk.config import Settings
 from glam_sdk.telemetry.pipeline.exporters import log_exporters
 from glam_sdk.telemetry.pipeline.lean import EncodedExporter
+from glam_sdk.telemetry.pipeline.lean.export import longest_export_s
 from glam_sdk.telemetry.pipeline.lean.log_records import (
     EncodedLogProcessor,
     LeanLoggerProvider,
-    longest_export_s,
 )
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import ExportWatch
@@ -37,7 +37,9 @@ def build_logger_provider(
     for exporter in exporters:
         if encodes and not isinstance(exporter, ConsoleLogRecordExporter):
             encoded = EncodedExporter(
-                exporter, lambda: provider.resource, longest_s=longest_export_s()
+                exporter,
+                lambda: provider.resource,
+                longest_s=longest_export_s(BatchLogRecordProcessor),
             )
             watched = watch.over("logs", encoded)
             provider.add_log_record_processor(

@@ -42,13 +42,16 @@ class Exporter(Protocol):
         """Send nothing more."""
 
 
-def batch_settings() -> BatchSettings:
-    """Return what the ``OTEL_BSP_*`` variables say, read by the SDK's rules.
+def batch_settings(rules: Any = BatchSpanProcessor) -> BatchSettings:
+    """Return what the variables of a signal's batches say, read by the SDK's rules.
+
+    Args:
+        rules: The SDK's processor: ``BatchSpanProcessor`` for ``OTEL_BSP_*``,
+            ``BatchLogRecordProcessor`` for ``OTEL_BLRP_*``.
 
     Raises:
         ValueError: They contradict each other.
     """
-    rules: Any = BatchSpanProcessor
     capacity = rules._default_max_queue_size()
     delay_ms = rules._default_schedule_delay_millis()
     size = rules._default_max_export_batch_size()
@@ -56,9 +59,8 @@ def batch_settings() -> BatchSettings:
     return BatchSettings(capacity=capacity, batch_size=size, delay_s=delay_ms / 1000)
 
 
-def longest_export_s() -> float:
-    """Return ``OTEL_BSP_EXPORT_TIMEOUT``, which the SDK reads and forgets, in seconds."""
-    rules: Any = BatchSpanProcessor
+def longest_export_s(rules: Any = BatchSpanProcessor) -> float:
+    """Return the ``…_EXPORT_TIMEOUT`` of a signal, which the SDK reads and forgets, in seconds."""
     return float(rules._default_export_timeout_millis()) / 1000
 
 

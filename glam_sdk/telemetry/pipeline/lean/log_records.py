@@ -5,9 +5,6 @@ or held until a thread encodes it. What somebody logs through OpenTelemetry's ow
 way into the same queue.
 """
 
-# The SDK reads its variables in methods that have no public names.
-# ruff: noqa: SLF001
-
 from __future__ import annotations
 
 import logging
@@ -29,7 +26,7 @@ from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
-from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter
+from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter, batch_settings
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import QueueRecord
@@ -111,7 +108,10 @@ class EncodedLogProcessor(LogRecordProcessor):
         self._scopes: dict[str, bytes] = {}
         self._record = record or QueueRecord()
         self._queue: BatchQueue[Encoded] = BatchQueue(
-            exporter.export, settings or batch_settings(), self._record, name="glam-log-records"
+            exporter.export,
+            settings or batch_settings(BatchLogRecordProcessor),
+            self._record,
+            name="glam-log-records",
         )
 
     def take_line(self, line: Line, created: float) -> None:
@@ -144,26 +144,6 @@ class EncodedLogProcessor(LogRecordProcessor):
         """Export all that waits and take no more."""
         self._queue.stop(timeout_millis / 1000)
         self._exporter.shutdown()
-
-
-def batch_settings() -> BatchSettings:
-    """Return what the ``OTEL_BLRP_*`` variables say, read by the SDK's rules.
-
-    Raises:
-        ValueError: They contradict each other.
-    """
-    rules: Any = BatchLogRecordProcessor
-    capacity = rules._default_max_queue_size()
-    delay_ms = rules._default_schedule_delay_millis()
-    size = rules._default_max_export_batch_size()
-    rules._validate_arguments(capacity, delay_ms, size)
-    return BatchSettings(capacity=capacity, batch_size=size, delay_s=delay_ms / 1000)
-
-
-def longest_export_s() -> float:
-    """Return ``OTEL_BLRP_EXPORT_TIMEOUT``, which the SDK reads and forgets, in seconds."""
-    rules: Any = BatchLogRecordProcessor
-    return float(rules._default_export_timeout_millis()) / 1000
 
 
 class LineEncoder:
