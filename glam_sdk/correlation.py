@@ -83,4 +83,6 @@ def set_trace_context(headers: Mapping[str, str]) -> Token[Context]:
     Returns:
         What ``opentelemetry.context.detach`` takes to put back what was current before.
     """
-    return attach(propagate.extract({name.lower(): value for name, value in headers.items()}))
+    # W3C headers are ASCII; the propagators fail on what cannot be encoded.
+    plain = {name.lower(): value for name, value in headers.items() if value.isascii()}
+    return attach(propagate.extract(plain))

@@ -39,10 +39,20 @@ def extract(headers: TextHeaders, context: Context | None = None) -> Context:
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     carrier: dict[str, list[str]] = {}
     for name, value in pairs:
-        carrier.setdefault(name.lower(), []).append(value)
+        if value.isascii() or _is_text(value):
+            carrier.setdefault(name.lower(), []).append(value)
     if len(carrier.get("traceparent", ())) > 1:
         del carrier["traceparent"]
     return propagate.extract(carrier, context, _GETTER)
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a value can be written down at all; bytes that were no text cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def inject(

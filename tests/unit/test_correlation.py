@@ -112,3 +112,9 @@ def test_the_trace_context_travels_by_w3c_headers(telemetry):
         detach(token)
     assert telemetry.tree() == "here INTERNAL\n  there INTERNAL"
     assert glam_sdk.trace_id() is None
+
+
+def test_a_header_that_is_no_text_is_left_out():
+    """Bytes that were decoded with a loss cost their header, not the call."""
+    detach(correlation.set_trace_context({"baggage": "a=\udcff", "x": "é"}))
+    assert glam_sdk.trace_id() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
@@ -140,6 +140,8 @@ def test_the_context_given_is_extended():
         max_size=6,
     )
 )
+@example([("baggage", "\ud800"), ("traceparent", TRACEPARENT)])
+@example([("tracestate", "a=\udcff"), ("traceparent", TRACEPARENT)])
 def test_garbage_never_raises(pairs):
     """Whatever a caller sends, a context comes out, and it can be sent on."""
     context = extract(pairs, Context())
