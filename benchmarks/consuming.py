@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 from importlib.util import find_spec
-from statistics import median
 from typing import Final
 
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from benchmarks.messaging_peers import STREAMS, Noted
 from benchmarks.processes import Tool
 from benchmarks.publishing import Peer
+from benchmarks.table import cell
 from glam_sdk.config import NatsSettings
 from glam_sdk.messaging import MessagingTelemetry, Nats, Publisher
 from glam_sdk.testing.nats import NatsServer
@@ -65,12 +65,8 @@ def table(costs: dict[str, list[float]]) -> str:
     lines = ["| | CPU, µs a message | ratio to nats-py |", "|---|---|---|"]
     for name, found in costs.items():
         ratios = [mine / bare for mine, bare in zip(found, costs["bare"], strict=True)]
-        lines.append(f"| {_ROWS[name]} | {_cell(found, '.0f')} | {_cell(ratios, '.2f')} |")
+        lines.append(f"| {_ROWS[name]} | {cell(found, '.0f')} | {cell(ratios, '.2f')} |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} ({min(values):{form}}…{max(values):{form}})"
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from benchmarks.database_peers import prepare
+from benchmarks.table import cell
 from glam_sdk.testing.postgres import PostgresServer
 
 PEERS: Final = {
@@ -105,13 +105,9 @@ def table(title: str, costs: dict[str, dict[str, list[float]]]) -> str:
             scale, form = _HEADS[work][1:]
             mine = [cost / scale for cost in of_peers[name]]
             over = [a - b / scale for a, b in zip(mine, of_peers["bare"], strict=True)]
-            cells += [_cell(mine, form), "" if name == "bare" else _cell(over, f"+{form}")]
+            cells += [cell(mine, form), "" if name == "bare" else cell(over, f"+{form}")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} ({min(values):{form}}…{max(values):{form}})"
 
 
 def main() -> None:

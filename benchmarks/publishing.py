@@ -14,11 +14,11 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from statistics import median
 from typing import Final
 
 from benchmarks.messaging_peers import STREAMS
 from benchmarks.processes import Tool
+from benchmarks.table import cell
 from glam_sdk.config import NatsSettings
 from glam_sdk.messaging import Nats
 from glam_sdk.testing.nats import NatsServer
@@ -94,12 +94,8 @@ def table(costs: dict[tuple[str, str], list[float]]) -> str:
     for peer, work, title in _ROWS:
         if found := costs.get((peer, work)):
             ratios = [mine / bare for mine, bare in zip(found, base, strict=True)]
-            lines.append(f"| {title} | {_cell(found, '.0f')} | {_cell(ratios, '.2f')} |")
+            lines.append(f"| {title} | {cell(found, '.0f')} | {cell(ratios, '.2f')} |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} ({min(values):{form}}…{max(values):{form}})"
 
 
 def main() -> None:

@@ -46,17 +46,18 @@ def _row(slices: Sequence[Slice], bare: dict[int, float], quiet_ms: float) -> st
     is_bare = slices[0].peer == "bare"
     cells = [
         slices[0].peer,
-        _cell(cpu, ".0f"),
-        "" if is_bare else _cell(over, "+.0f"),
-        "" if is_bare else _cell(ratio, ".2f"),
+        cell(cpu, ".0f"),
+        "" if is_bare else cell(over, "+.0f"),
+        "" if is_bare else cell(ratio, ".2f"),
         f"{_per_request(slices, 'spans'):.2f}",
         f"{_per_request(slices, 'log_bytes'):.0f}",
-        _cell([one.requests_per_s for one in slices], ".0f"),
+        cell([one.requests_per_s for one in slices], ".0f"),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(values: Sequence[float], form: str) -> str:
+def cell(values: Sequence[float], form: str) -> str:
+    """Return the median of some values and, in brackets, the lowest and highest."""
     return f"{median(values):{form}} ({min(values):{form}}…{max(values):{form}})"
 
 

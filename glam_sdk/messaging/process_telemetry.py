@@ -18,8 +18,8 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
-from glam_sdk.messaging.bound import bound
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.series import series
 from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, span
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class ProcessTelemetry:
             conv.MESSAGING_DESTINATION_NAME: template,
             conv.MESSAGING_CONSUMER_GROUP_NAME: durable,
         }
-        self._count = bound(self._consumed, self._labels)
-        self._record = bound(self._process, self._labels)
+        self._count = series(self._consumed, self._labels)
+        self._record = series(self._process, self._labels)
 
     def processing(
         self,

@@ -83,7 +83,12 @@ class Publisher:
             MessageTooLargeError: Headers or message are larger than allowed; nothing was sent.
             MessageBusError: No stream acknowledged it in time, or the stream refused it.
         """
-        envelope = self._envelope(event, idempotency_key=idempotency_key, metadata=metadata)
+        envelope = as_envelope(
+            event,
+            source_service=self._service_name,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+        )
         body = encode(envelope)
         with self._telemetry.publishing(envelope, len(body)) as span:
             carried = inject(dict(headers)) if headers else inject()
@@ -118,7 +123,7 @@ class Publisher:
             MessageBusError: One was not taken; others may have been. Publishing the same envelopes
                 again is safe within the streams' duplicate window.
         """
-        envelopes = [self._envelope(e, idempotency_key=None, metadata=None) for e in events]
+        envelopes = [as_envelope(e, source_service=self._service_name) for e in events]
         if not envelopes:
             return []
         with self._telemetry.publishing_many(envelopes):
@@ -189,20 +194,26 @@ class Publisher:
             self._telemetry.sent(messages[place].subject, 1, duration_s, error)
         return report
 
-    def _envelope(
-        self,
-        event: Event | Envelope,
-        *,
-        idempotency_key: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> Envelope:
-        if isinstance(event, Event):
-            return envelope_of(
-                event,
-                source_service=self._service_name,
-                idempotency_key=idempotency_key,
-                metadata=metadata,
-            )
-        if idempotency_key is not None or metadata is not None:
-            raise TypeError("An envelope brings its own idempotency key and metadata.")
-        return event
+
+def as_envelope(
+    event: Event | Envelope,
+    *,
+    source_service: str,
+    idempotency_key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Envelope:
+    """Return the envelope of an event; one that is given already stays as it is.
+
+    Raises:
+        TypeError: An envelope came with a key or metadata beside it.
+    """
+    if isinstance(event, Event):
+        return envelope_of(
+            event,
+            source_service=source_service,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+        )
+    if idempotency_key is not None or metadata is not None:
+        raise TypeError("An envelope brings its own idempotency key and metadata.")
+    return event

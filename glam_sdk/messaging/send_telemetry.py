@@ -18,9 +18,9 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
-from glam_sdk.messaging.bound import bound
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.metrics import duration_histogram
+from glam_sdk.telemetry.series import series
 from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, span
 
 _MAX_SUBJECTS: Final = 1000
@@ -118,8 +118,8 @@ class _Subject:
     def __init__(self, sent: metrics.Counter, operation: metrics.Histogram, subject: str) -> None:
         self._sent, self._operation = sent, operation
         self.labels = _labels(subject)
-        self._count = bound(sent, self.labels)
-        self._record = bound(operation, self.labels)
+        self._count = series(sent, self.labels)
+        self._record = series(operation, self.labels)
 
     def measure(self, count: int, duration_s: float, error: BaseException | None) -> None:
         """Count messages and record how long they took."""

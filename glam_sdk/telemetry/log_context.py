@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel
-from opentelemetry import trace
 from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
@@ -19,7 +18,6 @@ _FIELDS_KEY: Final = otel.create_key("glam.log_fields")
 # They are the current span's: a line can never name another trace than the one it belongs to.
 _OF_THE_SPAN: Final = frozenset({"trace_id", "span_id", "trace_flags"})
 HOLDER_KEY: Final = otel.create_key("glam.request_fields")
-_SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, otel.Context())))
 _NONE: Final[Mapping[str, Any]] = {}
 
 
@@ -70,7 +68,7 @@ def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
     Threads and tasks of the request share the fields, wherever in it they are set, so that a sync
     dependency's ``user_id`` is on the request's own line too; no other request can see them.
     """
-    return otel.Context({**context, _SPAN_KEY: span, HOLDER_KEY: {}})
+    return otel.Context({**context, ids.SPAN_KEY: span, HOLDER_KEY: {}})
 
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, cast
 
-from opentelemetry import baggage, trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
 from glam_sdk._internal.redact import secret_rule
@@ -45,12 +44,7 @@ _EXCEPTION_NAMES: Final = {
     "exception": "exception.stacktrace",
 }
 # These have a place of their own in a log record.
-_PLACED: Final = frozenset(
-    {*_BASE, "trace_id", "span_id", "trace_flags", "exception", *_EXCEPTION_NAMES}
-)
-# OpenTelemetry's own functions read these two keys at six times the price.
-_SPAN_KEY: Final = next(iter(trace.set_span_in_context(INVALID_SPAN, Context())))
-_BAGGAGE_KEY: Final = next(iter(baggage.set_baggage("any", "", Context())))
+_PLACED: Final = frozenset({*_BASE, "trace_id", "span_id", "trace_flags", *_EXCEPTION_NAMES})
 _FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 _SHORT: Final = 1024
 _SMALL: Final = 2**53
@@ -68,7 +62,7 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         context: Holds the span and the ids.
     """
     if context:
-        span = cast("Span | None", context.get(_SPAN_KEY))
+        span = cast("Span | None", context.get(ids.SPAN_KEY))
         if span is not None:
             # A span context is a tuple by its type; its properties cost a call each.
             trace_id, span_id, _, flags, _, is_valid = span.get_span_context()
@@ -76,7 +70,7 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
                 line["trace_id"] = "%032x" % trace_id  # noqa: UP031 - half the price of format()
                 line["span_id"] = "%016x" % span_id  # noqa: UP031
                 line["trace_flags"] = _FLAGS[flags & 0xFF]
-        carried = cast("Mapping[str, object] | None", context.get(_BAGGAGE_KEY))
+        carried = cast("Mapping[str, object] | None", context.get(ids.BAGGAGE_KEY))
         if carried and type(correlation_id := carried.get(ids.CORRELATION_ID_KEY)) is str:
             line["correlation_id"] = correlation_id
         request_id = context.get(ids.REQUEST_ID_KEY)

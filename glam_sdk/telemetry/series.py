@@ -17,6 +17,29 @@ Record = Callable[[float], None]
 _MAX_SERIES: Final = 2_000
 
 
+Instrument = Counter | Histogram | UpDownCounter
+
+
+def series(instrument: Instrument, labels: Mapping[str, Any]) -> Record:
+    """Return a function that measures with these labels, as fast as the provider can."""
+    return _looked_up(instrument, labels) or _plain(instrument, labels)
+
+
+def _looked_up(instrument: Any, labels: Mapping[str, Any]) -> Record | None:
+    bind = getattr(metrics.get_meter_provider(), "glam_bind", None)
+    if bind is None:
+        return None
+    # An instrument made before there was a provider has the real one inside.
+    target = getattr(instrument, "_real_instrument", None) or instrument
+    found: Record | None = bind(target, dict(labels))
+    return found
+
+
+def _plain(instrument: Instrument, labels: Mapping[str, Any]) -> Record:
+    measure = instrument.record if isinstance(instrument, Histogram) else instrument.add
+    return lambda value: measure(value, labels)
+
+
 class SeriesOf:
     """Find the series of one instrument by a key that stands for its labels.
 
@@ -27,31 +50,19 @@ class SeriesOf:
         instrument: Made by a meter of the OpenTelemetry API, also before ``init``.
     """
 
-    __slots__ = ("_instrument", "_measure", "_records", "get")
+    __slots__ = ("_instrument", "_records", "get")
 
-    def __init__(self, instrument: Counter | Histogram | UpDownCounter) -> None:
-        self._instrument: Any = instrument
-        self._measure: Any = (
-            instrument.record if isinstance(instrument, Histogram) else instrument.add
-        )
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
         self._records: dict[Hashable, Record] = {}
         self.get: Callable[[Hashable], Record | None] = self._records.get
         """Return what measures on the series of a key, or None where it was not added yet."""
 
     def add(self, key: Hashable, labels: Mapping[str, Any]) -> Record:
         """Return what measures on a series, and remember it under its key."""
-        bind = getattr(metrics.get_meter_provider(), "glam_bind", None)
-        if bind is None:
-            return self._plain(labels)
-        # An instrument made before there was a provider has the real one inside.
-        target = getattr(self._instrument, "_real_instrument", None) or self._instrument
-        found: Record | None = bind(target, dict(labels))
+        found = _looked_up(self._instrument, labels)
         if found is None:
-            return self._plain(labels)
+            return _plain(self._instrument, labels)
         if len(self._records) < _MAX_SERIES:
             self._records[key] = found
         return found
-
-    def _plain(self, labels: Mapping[str, Any]) -> Record:
-        measure = self._measure
-        return lambda value: measure(value, labels)

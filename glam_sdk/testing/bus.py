@@ -18,7 +18,6 @@ from glam_sdk.events import (
     Envelope,
     Event,
     encode,
-    envelope_of,
     get_stream_from_subject,
     subject_matches,
 )
@@ -27,7 +26,7 @@ from glam_sdk.messaging.dead_letters import DeadLetter, letter_headers
 from glam_sdk.messaging.delivery import Incoming, no_scope
 from glam_sdk.messaging.handlers import BoundHandler, bind, require_complete, spec_of
 from glam_sdk.messaging.pipeline import Pipeline
-from glam_sdk.messaging.publisher import PUBLISH_TIMEOUT
+from glam_sdk.messaging.publisher import PUBLISH_TIMEOUT, as_envelope
 from glam_sdk.messaging.surroundings import Surroundings
 from glam_sdk.telemetry.propagation import inject
 
@@ -153,7 +152,12 @@ class InMemoryBus:
     ) -> Envelope:
         """Publish an event as a ``Publisher`` does; handlers run in :meth:`drain`."""
         del delay, timeout
-        envelope = self._envelope(event, idempotency_key, metadata)
+        envelope = as_envelope(
+            event,
+            source_service=self.service_name,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+        )
         body = encode(envelope)
         with self._telemetry.publishing(envelope, len(body)):
             carried = inject({**(headers or {}), MESSAGE_ID_HEADER: envelope.idempotency_key})
@@ -168,7 +172,7 @@ class InMemoryBus:
     ) -> list[Envelope]:
         """Publish events under one span as a ``Publisher`` does."""
         del timeout
-        envelopes = [self._envelope(event, None, None) for event in events]
+        envelopes = [as_envelope(event, source_service=self.service_name) for event in events]
         if envelopes:
             with self._telemetry.publishing_many(envelopes):
                 for envelope in envelopes:
@@ -208,23 +212,6 @@ class InMemoryBus:
         self.dead_letters.append(
             StoredMessage(subject, message.body, headers, number, datetime.now(UTC))
         )
-
-    def _envelope(
-        self,
-        event: Event | Envelope,
-        idempotency_key: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> Envelope:
-        if isinstance(event, Event):
-            return envelope_of(
-                event,
-                source_service=self.service_name,
-                idempotency_key=idempotency_key,
-                metadata=metadata,
-            )
-        if idempotency_key is not None or metadata is not None:
-            raise TypeError("An envelope brings its own idempotency key and metadata.")
-        return event
 
     async def _store(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
         stream = get_stream_from_subject(subject)
