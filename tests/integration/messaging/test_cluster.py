@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
 
 import pytest
@@ -43,8 +43,9 @@ def cluster():
         ]  # fmt: skip
 
 
-async def connected(cluster, until):
-    """Connect as soon as the cluster has elected whom it needs for the stream."""
+@pytest.fixture
+async def nats(cluster, until):
+    """Connect as soon as the cluster has elected whom it needs for the stream, and disconnect."""
     settings = NatsSettings(servers=tuple(server.url for server in cluster))
     nats = Nats(settings, service_name="orders", streams=[SPEC])
 
@@ -55,27 +56,47 @@ async def connected(cluster, until):
             return False
         return True
 
-    await until(started, timeout_s=30)
-    return nats
+    try:
+        await until(started, timeout_s=30)
+        yield nats
+    finally:
+        await nats.stop()
+
+
+async def answered(question, *subjects):
+    """Ask until the cluster answers: while it elects, it says that it is not available for now."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await question(*subjects)
+            except (NatsError, TimeoutError):
+                await asyncio.sleep(0.1)
 
 
 async def leader_of_stream(nats):
     async with asyncio.timeout(30):
         while True:
-            try:
-                info = await nats.jetstream.stream_info("ORDERS")
-            except (NatsError, TimeoutError):
-                continue
+            info = await answered(nats.jetstream.stream_info, "ORDERS")
             if info.cluster is not None and info.cluster.leader:
                 return int(info.cluster.leader[1:])
+            await asyncio.sleep(0.1)
 
 
-async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(cluster, until):
+async def stored_numbers(nats):
+    """Read the number of each event the stream holds, in its order."""
+    last = (await answered(nats.jetstream.stream_info, "ORDERS")).state.last_seq
+    messages = [
+        await answered(nats.jetstream.get_msg, "ORDERS", sequence)
+        for sequence in range(1, last + 1)
+    ]
+    return [decode(message.data).payload["number"] for message in messages]
+
+
+async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(cluster, nats, until):
     """One by one and in batches, through two elections; the stream has no copy and no gap.
 
     What is kept about positions is on all three servers, without anybody asking for it.
     """
-    nats = await connected(cluster, until)
     handled = Counter()
 
     @handles(OrderPlaced, durable="billing")
@@ -83,7 +104,6 @@ async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(clus
         handled[event.number] += 1
 
     subscriber = Subscriber(nats, [bill], service_name="billing")
-    await subscriber.start()
     publisher = Publisher(nats, "orders")
     deadline = timedelta(seconds=60)
 
@@ -96,27 +116,23 @@ async def test_leaders_are_killed_and_every_confirmed_publish_is_there_once(clus
             batch = [OrderPlaced(number=number) for number in range(first, first + 200)]
             await publisher.publish_many(batch, timeout=deadline)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(publish_batches())
-        for first in range(4):
-            group.create_task(publish(first))
-        for share in (200, 600):
-            await until(lambda share=share: len(handled) >= share, timeout_s=60)
-            leader = cluster[await leader_of_stream(nats)]
-            leader.kill()
-            leader.start()
-    await until(lambda: len(handled) == TOTAL, timeout_s=60)
-    await leader_of_stream(nats)
-    last = (await nats.jetstream.stream_info("ORDERS")).state.last_seq
-    stored = [
-        decode((await nats.jetstream.get_msg("ORDERS", sequence)).data).payload["number"]
-        for sequence in range(1, last + 1)
-    ]
-    assert Counter(stored) == dict.fromkeys(range(TOTAL), 1)
-    assert set(handled) == set(range(TOTAL))
-    await subscriber.stop()
-    await until(lambda: copies_of(nats, "KV_GLAM_POSITIONS", 3), timeout_s=30)
-    await nats.stop()
+    async with AsyncExitStack() as at_the_end:
+        await subscriber.start()
+        at_the_end.push_async_callback(subscriber.stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publish_batches())
+            for first in range(4):
+                group.create_task(publish(first))
+            for share in (200, 600):
+                await until(lambda share=share: len(handled) >= share, timeout_s=60)
+                leader = cluster[await leader_of_stream(nats)]
+                leader.kill()
+                leader.start()
+        await until(lambda: len(handled) == TOTAL, timeout_s=60)
+        await leader_of_stream(nats)
+        assert Counter(await stored_numbers(nats)) == dict.fromkeys(range(TOTAL), 1)
+        assert set(handled) == set(range(TOTAL))
+        await until(lambda: copies_of(nats, "KV_GLAM_POSITIONS", 3), timeout_s=30)
 
 
 async def copies_of(nats, stream, expected):
