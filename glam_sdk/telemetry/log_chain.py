@@ -20,24 +20,24 @@ from opentelemetry.context import (
 )
 
 from glam_sdk._internal.guard import guarded
+from glam_sdk.telemetry.log_context import request_context
 from glam_sdk.telemetry.log_encoding import (
     current_exception,
     encode_json,
     exception_message,
     exception_type,
-    iso_timestamp,
     plain,
     safe_str,
     text,
-    traceback_text,
 )
-from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
-from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
+from glam_sdk.telemetry.log_entry import Entry
+from glam_sdk.telemetry.log_line import SEVERITIES, attributes_of
+from glam_sdk.telemetry.log_output import LineWriter
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
+from glam_sdk.telemetry.log_sinks import StandardOutput
 
 EventDict = MutableMapping[str, Any]
 
-_MAX_LINE: Final = 256 * 1024
 _MAX_SAID: Final = 2_000
 _CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _ERRORS: Final = frozenset({"error", "critical"})
@@ -75,10 +75,10 @@ class LogPipeline:
         name = getattr(getattr(logger, "levels", None), "name", "root")
         message = event.pop("event", "")
         exc = current_exception(event.pop("exc_info", None))
-        line = self.line(method, name, message, event, exc)
-        if line is None:
+        entry = self._entry(method, name, message, event, exc)
+        if entry is None:
             raise structlog.DropEvent
-        return line
+        return self._encode(entry)
 
     def log(
         self,
@@ -90,20 +90,26 @@ class LogPipeline:
         exc: BaseException | None = None,
         created: float | None = None,
     ) -> None:
-        """Render and write one event; never raises.
+        """Write one event; never raises.
 
         Args:
             level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
             logger: Name of the logger.
             message: The event's name.
-            fields: Everything else.
+            fields: Everything else; the chain's from now on.
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
-        if (line := self.line(level, logger, message, fields, exc, created)) is not None:
-            self.write(line)
+        entry = self._entry(level, logger, message, fields, exc, created)
+        if entry is None:
+            return
+        take = None if self.console else getattr(self.write, "take", None)
+        if take is None:
+            self.write(self._encode(entry))
+        else:
+            take(entry)
 
-    def line(
+    def _entry(
         self,
         level: str,
         logger: str,
@@ -111,11 +117,12 @@ class LogPipeline:
         fields: Mapping[str, Any],
         exc: BaseException | None = None,
         created: float | None = None,
-    ) -> bytes | None:
-        """Return the finished line, or None for one that is held back; never raises."""
+    ) -> Entry | None:
+        """Take down one event and export it; None for one that is held back; never raises."""
+        level = _CANONICAL.get(level, level)
+        context, source = get_current(), (self.service, self.environment)
         shown = "?"
         try:
-            level = _CANONICAL.get(level, level)
             shown = text(message) if type(message) is str else safe_str(message)
             with_traceback = True
             if (repeats := self.repeats) is not None:
@@ -125,30 +132,18 @@ class LogPipeline:
                     with_traceback = self._admit(level, logger, shown, exc, fields)
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
-            moment = created or time()
-            line = self._begin(level, logger, shown, moment)
-            complete(line, fields, context := get_current())
+            if of_request := request_context(context):
+                fields = {**of_request, **fields}  # a copy: more may be set before it is rendered
+            entry = Entry(level, logger, shown, fields, created or time(), context, source)
             if exc is not None:
-                _add_exception(line, exc, with_traceback=with_traceback)
+                entry.add_exception(exc, with_traceback=with_traceback)
+            entry.settle()
             if self.provider is not None:
-                self._export(line, moment, context)
-            return self._encode(line)
+                self._export(entry)
         except Exception as failure:  # noqa: BLE001 - logging must not break the caller
-            return encode_json(
-                {"level": level, "logger": logger, "message": shown, "service": self.service}
-                | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
-            )
-
-    def _begin(self, level: str, logger: str, message: str, created: float) -> Line:
-        """Return what every line has, in the order a person reads it."""
-        return {
-            "timestamp": iso_timestamp(created),
-            "level": level,
-            "message": message,
-            "logger": logger,
-            "service": self.service,
-            "environment": self.environment,
-        }
+            fault = {"logging_failed": exception_type(failure)}
+            return Entry(level, logger, shown, fault, time(), Context(), source)
+        return entry
 
     def _admit(
         self,
@@ -177,36 +172,31 @@ class LogPipeline:
         fields: dict[str, Any] = {"repeated": held, "window_s": window_s}
         if key.exception_type:
             fields |= {"error": key.exception_type, "place": key.place}
-        moment = time()
-        line = self._begin(key.level, key.logger, key.message, moment)
         # It stands for many, so it belongs to none of their traces.
-        complete(line, fields, Context())
-        self._export(line, moment, Context())
-        self.write(self._encode(line))
+        source = (self.service, self.environment)
+        entry = Entry(key.level, key.logger, key.message, fields, time(), Context(), source)
+        self._export(entry)
+        self.write(self._encode(entry))
 
-    def _encode(self, line: Line) -> bytes:
-        if self.console:
-            return self._render_console(line)
-        encoded = encode_json(line)
-        return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
+    def _encode(self, entry: Entry) -> bytes:
+        return self._render_console(entry) if self.console else entry.json()
 
-    def _export(self, line: Line, created: float, context: Context) -> None:
-        """Hand the line to OpenTelemetry, where log records are exported."""
+    def _export(self, entry: Entry) -> None:
+        """Hand an event to OpenTelemetry, where log records are exported."""
         # The exporter's own lines are left out: a dead collector must not feed itself.
-        if self.provider is None or context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+        if self.provider is None or entry.context.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return
         with guarded("logs.emit"):
-            take = getattr(self.provider, "take_line", None)
-            if take is not None and take(line, created):
+            take = getattr(self.provider, "take", None)
+            if take is not None and take(entry):
                 return
-            level = line["level"]
-            self._emitter(self.provider, line["logger"]).emit(
-                timestamp=int(created * 1e9),
-                context=context,
-                severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
-                severity_text=level.upper(),
-                body=line["message"],
-                attributes=attributes_of(line),
+            self._emitter(self.provider, entry.logger).emit(
+                timestamp=int(entry.created * 1e9),
+                context=entry.context,
+                severity_number=SEVERITIES.get(entry.level, SeverityNumber.INFO),
+                severity_text=entry.level.upper(),
+                body=entry.message,
+                attributes=attributes_of(entry.line()),
             )
 
     def _emitter(self, provider: LoggerProvider, name: str) -> Logger:
@@ -217,23 +207,11 @@ class LogPipeline:
             emitter = self._emitters[name] = provider.get_logger(name)
         return emitter
 
-    def _render_console(self, line: Line) -> bytes:
+    def _render_console(self, entry: Entry) -> bytes:
         if self._renderer is None:
             is_terminal = sys.stdout is not None and sys.stdout.isatty()
             self._renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
+        line = entry.line()
         shown = {k: v for k, v in line.items() if k not in _CONSOLE_HIDES}
         written = self._renderer(None, line["level"], {"event": line["message"], **shown})
         return written.encode("utf-8", "backslashreplace")
-
-
-def _add_exception(line: Line, exc: BaseException, *, with_traceback: bool) -> None:
-    line["exception.type"] = exception_type(exc)
-    line["exception.message"] = exception_message(exc)
-    if with_traceback:
-        line["exception"] = traceback_text(exc)
-
-
-def _shortened(line: Line, size: int) -> bytes:
-    kept = {k: v for k, v in line.items() if k in GUARDED_NAMES}
-    kept["cut"] = f"{len(line) - len(kept)} fields were left out: the line had {size} bytes."
-    return encode_json(kept)

@@ -73,10 +73,9 @@ def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
-    holder = otel.get_value(HOLDER_KEY, context)
-    if isinstance(holder, dict):
-        return holder
-    fields = otel.get_value(_FIELDS_KEY, context)
+    current = otel.get_current() if context is None else context
+    holder = current.get(HOLDER_KEY)
+    fields = current.get(_FIELDS_KEY) if holder is None else holder
     return fields if isinstance(fields, Mapping) else _NONE
 
 

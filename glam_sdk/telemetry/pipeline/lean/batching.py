@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
@@ -47,18 +47,21 @@ class BatchQueue(Generic[T]):
         export: Called with each batch, in the queue's thread.
         settings: Sizes and delay.
         record: Counts what is exported and what is dropped.
+        prepare: Turns a batch into what is exported, in the queue's thread too.
         name: Of the thread.
     """
 
     def __init__(
         self,
-        export: Callable[[Sequence[T]], object],
+        export: Callable[[Any], object],
         settings: BatchSettings,
         record: QueueRecord,
         *,
+        prepare: Callable[[list[T]], Sequence[object]] | None = None,
         name: str = "glam-batches",
     ) -> None:
         self._export = export
+        self._prepare = prepare
         self._name = name
         self._settings = settings
         self._record = record
@@ -159,9 +162,10 @@ class BatchQueue(Generic[T]):
         while left > 0 and not self._abandoned:
             batch = [self._items.popleft() for _ in range(min(size, left))]
             left -= len(batch)
-            self._record.finish_items(len(batch))
             try:
-                self._export(batch)
+                prepared = batch if self._prepare is None else self._prepare(batch)
+                self._record.finish_items(len(prepared))
+                self._export(prepared)
             except Exception:  # noqa: BLE001 - the thread lives on
                 _log.warning("telemetry.export_failed", exc_info=True)
 
