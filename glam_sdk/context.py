@@ -7,6 +7,7 @@ HTTP call and message. The request id belongs to one HTTP request and stays in t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry import baggage, trace
@@ -38,8 +39,11 @@ def with_correlation_id(correlation_id: str, context: Context | None = None) -> 
 
 def with_ids(request_id: str, correlation_id: str, context: Context) -> Context:
     """Return a context that has both ids, made in one step."""
-    carried = {**baggage.get_all(context), CORRELATION_ID_KEY: correlation_id}
-    return Context({**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: carried})
+    members = {CORRELATION_ID_KEY: correlation_id}
+    carried = context.get(BAGGAGE_KEY)
+    if isinstance(carried, Mapping):
+        members = {**carried, **members}
+    return Context({**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members})
 
 
 def request_id(context: Context | None = None) -> str | None:

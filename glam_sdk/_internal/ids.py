@@ -37,9 +37,10 @@ def random_bits(count: int) -> int:
     return _bits(count) or 1
 
 
-def new_request_id() -> str:
-    """Return ``req_`` and 12 random hex digits, the form old services know."""
-    return f"req_{_bits(48):012x}"
+def new_ids() -> tuple[str, str]:
+    """Return a new request id and a new correlation id, in the forms old services know."""
+    digits = f"{_bits(96):024x}"
+    return "req_" + digits[:12], "corr_" + digits[12:]
 
 
 def new_correlation_id() -> str:

@@ -10,6 +10,7 @@ from glam_sdk._internal.redact import redact_query
 from glam_sdk.api.incoming import Incoming
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.http_methods import known_method
+from glam_sdk.telemetry.tracing import PlainAttributes
 
 _KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 # What a caller may write into a span, in characters.
@@ -42,7 +43,7 @@ def shown_path(scope: Mapping[str, Any]) -> str:
 
 def request_attributes(
     scope: Mapping[str, Any], incoming: Incoming, measured: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> PlainAttributes:
     """Return the attributes of the SERVER span that are known before routing.
 
     Args:
@@ -50,9 +51,12 @@ def request_attributes(
         incoming: The caller's headers.
         measured: Attributes that the span shares with the metrics: method and scheme.
     """
-    attributes = dict(measured)
+    version = scope.get("http_version", "1.1")
+    host, user_agent = incoming.host, incoming.user_agent[:_MAX_HEADER]
+    find = _of_client if len(host) <= _MAX_HEADER else _of_client.__wrapped__
+    attributes = PlainAttributes(measured)
+    attributes.update(find(version, host, user_agent))
     attributes[conv.URL_PATH] = shown_path(scope)
-    attributes[conv.NETWORK_PROTOCOL_VERSION] = scope.get("http_version", "1.1")
     if measured[conv.HTTP_REQUEST_METHOD] == conv.HTTP_METHOD_OTHER:
         attributes[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:64]
     if scope["type"] == "websocket":
@@ -61,16 +65,20 @@ def request_attributes(
         query = scope["query_string"][:_MAX_QUERY].decode("latin-1")
         attributes[conv.URL_QUERY] = redact_query(query)
     if scope.get("client"):
-        attributes[conv.CLIENT_ADDRESS] = scope["client"][0]
-    if incoming.user_agent:
-        attributes[conv.USER_AGENT_ORIGINAL] = incoming.user_agent[:_MAX_HEADER]
-    if incoming.host:
-        attributes.update(_server_address(incoming.host))
+        attributes[conv.CLIENT_ADDRESS] = str(scope["client"][0])
     return attributes
 
 
 @lru_cache(maxsize=256)
-def _server_address(host: str) -> Mapping[str, Any]:
+def _of_client(version: str, host: str, user_agent: str) -> Mapping[str, Any]:
+    """Return what all requests of one client have in common."""
+    found: dict[str, Any] = {conv.NETWORK_PROTOCOL_VERSION: version}
+    if user_agent:
+        found[conv.USER_AGENT_ORIGINAL] = user_agent
+    return found | _server_address(host)
+
+
+def _server_address(host: str) -> dict[str, Any]:
     """Split ``Host``; a bracketed IPv6 address keeps its colons."""
     found: dict[str, Any] = {}
     address, colon, port = host.rpartition(":")

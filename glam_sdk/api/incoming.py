@@ -16,7 +16,7 @@ from opentelemetry.trace import Link
 
 from glam_sdk import context
 from glam_sdk._internal.guard import guarded
-from glam_sdk._internal.ids import new_correlation_id, new_request_id
+from glam_sdk._internal.ids import new_ids
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.propagation import extract
 
@@ -69,26 +69,19 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Incoming:
             text = value.decode("latin-1")
             # Several headers of one name are one list (RFC 9110, section 5.2).
             found[name] = f"{found[name]},{text}" if name in found else text
+    get = found.get
     return Incoming(
-        trace_headers=_trace_headers(found),
-        request_id=found.get(b"x-request-id", ""),
-        correlation_id=found.get(b"x-correlation-id", ""),
-        host=found.get(b"host", ""),
-        user_agent=found.get(b"user-agent", ""),
+        _NOTHING if found.keys().isdisjoint(_OF_A_TRACE) else _trace_headers(found),
+        get(b"x-request-id", ""),
+        get(b"x-correlation-id", ""),
+        get(b"host", ""),
+        get(b"user-agent", ""),
     )
 
 
-_WANTED: Final = frozenset(
-    {
-        b"baggage",
-        b"host",
-        b"traceparent",
-        b"tracestate",
-        b"user-agent",
-        b"x-correlation-id",
-        b"x-request-id",
-    }
-)
+_OF_A_TRACE: Final = frozenset({b"baggage", b"traceparent", b"tracestate"})
+_WANTED: Final = _OF_A_TRACE | {b"host", b"user-agent", b"x-correlation-id", b"x-request-id"}
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 def _trace_headers(found: dict[bytes, str]) -> dict[str, str]:
@@ -141,13 +134,14 @@ def origin_of(incoming: Incoming, settings: HttpSettings, current: Context) -> O
                 base = extracted
             else:
                 base, links = _distrust(extracted, settings, current)
-    request_id, correlation_id = incoming.request_id, incoming.correlation_id
-    if not (request_id and context.is_valid_id(request_id)):
-        request_id = new_request_id()
-    if not (correlation_id and context.is_valid_id(correlation_id)):
-        correlation_id = context.correlation_id(base) or ""
-        if not (correlation_id and context.is_valid_id(correlation_id)):
-            correlation_id = new_correlation_id()
+    request_id, correlation_id = new_ids()
+    if incoming.request_id and context.is_valid_id(incoming.request_id):
+        request_id = incoming.request_id
+    given = incoming.correlation_id
+    if not (given and context.is_valid_id(given)):
+        given = (base and context.correlation_id(base)) or ""
+    if given and context.is_valid_id(given):
+        correlation_id = given
     made = context.with_ids(request_id, correlation_id, base)
     return Origin(made, links, request_id, correlation_id)
 

@@ -44,16 +44,15 @@ class Instruments:
         try:
             measured = exchange.measured
             key = tuple(measured.values())
-            (self._active.get(key) or self._active.add(key, measured))(1)
+            exchange.count_active = self._active.get(key) or self._active.add(key, measured)
+            exchange.count_active(1)
         except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than this measurement
             report("api.metrics", exc)
 
     def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Measure a request that has ended; its context is the current one."""
         try:
-            measured = exchange.measured
-            key = tuple(measured.values())
-            (self._active.get(key) or self._active.add(key, measured))(-1)
+            exchange.count_active(-1)
             key = tuple(shared.values())
             (self._duration.get(key) or self._duration.add(key, shared))(exchange.duration_s)
         except Exception as exc:  # noqa: BLE001 - as above

@@ -107,8 +107,12 @@ class TelemetryMiddleware:
         )
         measured = measured_attributes(arrival.method, scope.get("scheme", "http"))
         incoming = read_headers(scope["headers"])
-        current = _surroundings()
-        outer = trace.get_current_span(current)
+        current = get_current()
+        if ids.REQUEST_ID_KEY in current:
+            # A server may start a connection's next request inside the task of the one before
+            # (uvicorn does, for pipelined ones). What that left behind is not ours to continue.
+            current = Context()
+        outer = trace.get_current_span(current) if current else INVALID_SPAN
         is_joined = outer is not INVALID_SPAN and is_server_span(outer)
         is_excluded = self._is_excluded(_own_path(arrival))
         origin = origin_of(incoming, self._settings, current)
@@ -201,16 +205,6 @@ def is_server_span(span: Span) -> bool:
         return getattr(span, "kind", None) is SpanKind.SERVER
     found = span.get_span_context()
     return found.is_valid and not found.is_remote
-
-
-def _surroundings() -> Context:
-    """Return the context the request arrived in.
-
-    A server may start the next request of a connection inside the task of the one before (uvicorn
-    does so for pipelined requests). What that left behind is not ours to continue.
-    """
-    current = get_current()
-    return current if ids.request_id(current) is None else Context()
 
 
 def _own_path(arrival: Arrival) -> str:

@@ -6,7 +6,7 @@ Both structlog and the standard library end here, so a line looks the same whoev
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final
@@ -28,9 +28,8 @@ from glam_sdk.telemetry.log_encoding import (
     exception_type,
     plain,
     safe_str,
-    text,
 )
-from glam_sdk.telemetry.log_entry import Entry
+from glam_sdk.telemetry.log_entry import Entry, Fields
 from glam_sdk.telemetry.log_line import SEVERITIES, attributes_of
 from glam_sdk.telemetry.log_output import LineWriter
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
@@ -85,7 +84,7 @@ class LogPipeline:
         level: str,
         logger: str,
         message: object,
-        fields: Mapping[str, Any],
+        fields: Fields,
         *,
         exc: BaseException | None = None,
         created: float | None = None,
@@ -96,7 +95,8 @@ class LogPipeline:
             level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
             logger: Name of the logger.
             message: The event's name.
-            fields: Everything else; the chain's from now on.
+            fields: Everything else, the chain's from now on; or a function that returns it, called
+                when the line is rendered.
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
@@ -114,7 +114,7 @@ class LogPipeline:
         level: str,
         logger: str,
         message: object,
-        fields: Mapping[str, Any],
+        fields: Fields,
         exc: BaseException | None = None,
         created: float | None = None,
     ) -> Entry | None:
@@ -123,7 +123,7 @@ class LogPipeline:
         context, source = get_current(), (self.service, self.environment)
         shown = "?"
         try:
-            shown = text(message) if type(message) is str else safe_str(message)
+            shown = message if type(message) is str else safe_str(message)
             with_traceback = True
             if (repeats := self.repeats) is not None:
                 if repeats.is_due:
@@ -133,7 +133,8 @@ class LogPipeline:
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
             if of_request := request_context(context):
-                fields = {**of_request, **fields}  # a copy: more may be set before it is rendered
+                # A copy: more may be set before it is rendered.
+                fields = {**of_request, **(fields() if callable(fields) else fields)}
             entry = Entry(level, logger, shown, fields, created or time(), context, source)
             if exc is not None:
                 entry.add_exception(exc, with_traceback=with_traceback)
@@ -151,14 +152,15 @@ class LogPipeline:
         logger: str,
         message: str,
         exc: BaseException | None,
-        fields: Mapping[str, Any],
+        fields: Fields,
     ) -> bool:
         if self.repeats is None:
             return True
         if logger in _NEVER_HELD:  # the line itself stays; only its traceback is not repeated
             return exc is None or self.repeats.admit(error_key(level, logger, message, exc))
         said = "" if exc is None else exception_message(exc)
-        said += encode_json(plain(fields)).decode() if fields else ""
+        shown = fields() if callable(fields) else fields
+        said += encode_json(plain(shown)).decode() if shown else ""
         return self.repeats.admit(error_key(level, logger, message, exc, said[:_MAX_SAID]))
 
     def write_repeats(self, *, all_of_them: bool = False) -> None:

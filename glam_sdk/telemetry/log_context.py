@@ -7,7 +7,7 @@ was attached; so nothing of it can reach another one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry import context as otel
 from opentelemetry.trace import Span
@@ -74,9 +74,10 @@ def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
     current = otel.get_current() if context is None else context
-    holder = current.get(HOLDER_KEY)
-    fields = current.get(_FIELDS_KEY) if holder is None else holder
-    return fields if isinstance(fields, Mapping) else _NONE
+    fields = current.get(HOLDER_KEY)
+    if fields is None:
+        fields = current.get(_FIELDS_KEY, _NONE)
+    return cast("Mapping[str, Any]", fields)
 
 
 def _is_id(value: object) -> bool:

@@ -8,7 +8,7 @@ until then is rendered at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -18,6 +18,7 @@ from glam_sdk.telemetry.log_encoding import (
     exception_message,
     exception_type,
     iso_timestamp,
+    text,
     traceback_text,
 )
 from glam_sdk.telemetry.log_line import GUARDED_NAMES, Line, complete
@@ -27,6 +28,8 @@ _SHORT: Final = 1024
 _ESTIMATE: Final = 512
 _FIXED: Final = frozenset({int, float, bool, type(None)})
 
+Fields = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+
 
 class Entry:
     """Hold one event.
@@ -34,8 +37,9 @@ class Entry:
     Args:
         level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
         logger: Name of the logger.
-        message: The event's name, bounded and without secrets.
-        fields: Everything else; not changed by the caller afterwards.
+        message: The event's name.
+        fields: Everything else; not changed by the caller afterwards. A function is called for them
+            when the line is rendered.
         created: When it happened, in seconds since the Unix epoch.
         context: Holds the span and the ids.
         source: Service and environment.
@@ -58,7 +62,7 @@ class Entry:
         level: str,
         logger: str,
         message: str,
-        fields: Mapping[str, Any],
+        fields: Fields,
         created: float,
         context: Context,
         source: tuple[str, str],
@@ -82,12 +86,13 @@ class Entry:
             line = {
                 "timestamp": iso_timestamp(self.created),
                 "level": self.level,
-                "message": self.message,
+                "message": text(self.message),
                 "logger": self.logger,
                 "service": service,
                 "environment": environment,
             }
-            complete(line, self.fields, self.context)
+            fields = self.fields() if callable(self.fields) else self.fields
+            complete(line, fields, self.context)
             self._line = line
         return line
 
@@ -112,15 +117,9 @@ class Entry:
         return _ESTIMATE if self._json is None else len(self._json)
 
     def settle(self) -> None:
-        """Render the line where a field could still change, or is large."""
-        if self._line is not None:
+        """Render the line where a field could still change, or something is large."""
+        if self._line is not None or len(self.message) >= _SHORT or not _are_fixed(self.fields):
             self.json()
-            return
-        for value in self.fields.values():
-            kind = type(value)
-            if (len(value) >= _SHORT) if kind is str else kind not in _FIXED:
-                self.json()
-                return
 
     def _encode(self) -> bytes:
         try:
@@ -131,6 +130,17 @@ class Entry:
             told = {"service": self.source[0], "timestamp": iso_timestamp()}
             return encode_json(line | told | {"logging_failed": exception_type(failure)})
         return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
+
+
+def _are_fixed(fields: Fields) -> bool:
+    """Tell whether fields stay as they are, and small."""
+    if callable(fields):
+        return True
+    for value in fields.values():
+        kind = type(value)
+        if (len(value) >= _SHORT) if kind is str else kind not in _FIXED:
+            return False
+    return True
 
 
 def _shortened(line: Line, size: int) -> bytes:

@@ -27,9 +27,28 @@ from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.log_encoding import exception_message, traceback_text
 
-__all__ = ["Link", "Span", "SpanKind", "error_type", "get_tracer", "record_error", "span"]
+__all__ = [
+    "Link",
+    "PlainAttributes",
+    "Span",
+    "SpanKind",
+    "error_type",
+    "get_tracer",
+    "record_error",
+    "span",
+]
 
 _RECORDED_IN: Final = "__glam_recorded_in__"
+
+
+class PlainAttributes(dict[str, AttributeValue]):
+    """Hold the attributes of one span that need no check and no copy.
+
+    Names are not empty and values are texts or numbers, of exactly these types. Whoever starts a
+    span with them gives them away.
+    """
+
+    __slots__ = ()
 
 
 def get_tracer(scope: str) -> Tracer:

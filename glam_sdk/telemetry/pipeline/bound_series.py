@@ -53,8 +53,10 @@ def _histogram(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWan
             counts[index] += 1
             aggregation._sum += value
             if has_extremes:
-                aggregation._min = min(aggregation._min, value)
-                aggregation._max = max(aggregation._max, value)
+                if value < aggregation._min:  # noqa: PLR1730 - min() costs a call
+                    aggregation._min = value
+                if value > aggregation._max:  # noqa: PLR1730
+                    aggregation._max = value
         now = monotonic()
         if now >= due[index] and is_wanted(value, attributes, context := get_current()):
             due[index] = now + _RENEWED_S

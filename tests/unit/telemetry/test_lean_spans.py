@@ -52,6 +52,7 @@ from opentelemetry.trace import (
 )
 
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
+from glam_sdk.telemetry.tracing import PlainAttributes
 
 PROVIDERS = {"lean": LeanTracerProvider, "sdk": TracerProvider}
 
@@ -127,6 +128,15 @@ def test_children_join_their_parents_trace(recorded: Recorded) -> None:
     assert called.get_span_context().trace_flags == TraceFlags(1)  # random only if the parent is
     assert not called.get_span_context().is_remote
     assert outer.get_span_context().trace_flags == TraceFlags(3)
+
+
+def test_plain_attributes_are_attributes(recorded: Recorded) -> None:
+    """What needs no check is recorded as anything else, and may be added to and replaced."""
+    span = recorded.tracer.start_span("s", attributes=PlainAttributes({"a": 1, "b": "x"}))
+    span.set_attribute("a", 2)
+    span.set_attributes(PlainAttributes({"c": 3}))
+    span.end()
+    assert dict(recorded.spans[0].attributes or {}) == {"a": 2, "b": "x", "c": 3}
 
 
 def test_an_invalid_parent_is_no_parent(recorded: Recorded) -> None:
@@ -309,13 +319,16 @@ def test_values_are_copied_when_they_are_set(recorded: Recorded) -> None:
     assert dict(span.attributes) == {"a": 1, "values": (1, 2)}
 
 
-def test_the_limits_of_the_variables_hold(pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [dict, PlainAttributes])
+def test_the_limits_of_the_variables_hold(
+    pipeline: str, kind: type[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The oldest attributes, events and links go, and are counted; long text is cut."""
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "2")
     monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")
     monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "1")
-    span: Any = Recorded(pipeline).tracer.start_span("s", attributes={"a": "long text", "b": "b"})
+    span: Any = Recorded(pipeline).tracer.start_span("s", attributes=kind(a="long text", b="b"))
     span.set_attribute("c", ["also long"])
     for n in (1, 2):
         span.add_event(f"e{n}")

@@ -20,6 +20,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from glam_sdk.telemetry.tracing import PlainAttributes
+
 if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
 
@@ -138,6 +140,9 @@ class LeanSpan(Span):
             _log.warning("Setting attribute on ended span.")
             return
         own = self._attributes
+        if type(attributes) is PlainAttributes and not own and len(attributes) <= self._tracer.room:
+            self._attributes = attributes
+            return
         if not own and self._tracer.are_plain(attributes):
             own.update(attributes)
             return
