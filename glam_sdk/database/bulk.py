@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper, Session
 
 from glam_sdk.database.changes import always_changed
+from glam_sdk.database.inserting import insert_into
 from glam_sdk.database.mixins import MerchantMixin
 from glam_sdk.database.query import attribute
 from glam_sdk.database.scope import merchant_of
@@ -78,7 +78,7 @@ def upsert_statement(
     """
     dialect = session.get_bind().dialect.name
     model = mapper.class_
-    insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(model)
+    insert = insert_into(model, dialect)
     columns = [attribute(mapper, name) for name in on]
     target = {"index_elements": columns, "index_where": _partial(mapper, columns, dialect)}
     if not update:

@@ -17,16 +17,14 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk.telemetry import conventions as conv
 
-_MODULES: Final = (
-    "opentelemetry.instrumentation.sqlalchemy",
-    "opentelemetry.instrumentation.asyncpg",
-)
+_OF_SQLALCHEMY: Final = "opentelemetry.instrumentation.sqlalchemy"
+_OF_ASYNCPG: Final = "opentelemetry.instrumentation.asyncpg"
 _OLD_QUERY_TEXT: Final = "db.statement"
 
 
 def is_active() -> bool:
     """Tell whether one of the two is loaded in this process."""
-    return any(module in sys.modules for module in _MODULES)
+    return _OF_SQLALCHEMY in sys.modules or _OF_ASYNCPG in sys.modules
 
 
 def span_of(execution: Any) -> Span | None:
@@ -35,11 +33,12 @@ def span_of(execution: Any) -> Span | None:
     return span if isinstance(span, Span) and span is not INVALID_SPAN else None
 
 
-def join(span: Span, name: str, attributes: dict[str, AttributeValue]) -> None:
-    """Make another's span say what ours would, without the literals it took over."""
+def join(span: Span, name: str, attributes: dict[str, AttributeValue]) -> Span:
+    """Make another's span say what ours would, without the literals it took over; return it."""
     span.update_name(name)
     span.set_attributes(attributes)
     span.set_attribute(_OLD_QUERY_TEXT, attributes[conv.DB_QUERY_TEXT])
+    return span
 
 
 def silence() -> Token[Context]:

@@ -27,7 +27,6 @@ def watch_endings(engine: Engine) -> None:
         engine: Of PostgreSQL.
     """
     event.listen(engine, "handle_error", _failed)
-    event.listen(engine, "commit", _look)
 
 
 def _failed(failure: ExceptionContext) -> None:
@@ -35,6 +34,8 @@ def _failed(failure: ExceptionContext) -> None:
         return
     if failure.statement:
         failure.connection.info[_FAILED] = True
+        # Of this connection alone: an engine with listeners makes each execution dearer.
+        event.listen(failure.connection, "commit", _look)
     elif status_code(failure.original_exception) is None:
         # The driver could not even ask, for one because another task is using the connection.
         failure.is_disconnect, failure.invalidate_pool_on_disconnect = True, False

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -43,15 +44,16 @@ def operation(method: F) -> F:
         if span is None:
             with translated():
                 return await method(self, *args, **kwargs)
-        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-            try:
-                with translated():
-                    return await method(self, *args, **kwargs)
-            except BaseException as error:
-                mark_failed(span, error)
-                raise
-            finally:
-                span.end()
+        token = otel.attach(trace.set_span_in_context(span))
+        try:
+            with translated():
+                return await method(self, *args, **kwargs)
+        except BaseException as error:
+            mark_failed(span, error)
+            raise
+        finally:
+            otel.detach(token)
+            span.end()
 
     return cast("F", run)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Engine
@@ -27,26 +27,14 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 LAST_STATEMENT: Final = "glam_last_statement"
-"""Key in a connection's ``info`` of the summary of what it executed last."""
+"""Key in a pool entry's ``record_info`` of the summary of what its holder executed last."""
 
 _HOLDERS_SHOWN: Final = 5
 _log = get_logger("glam_sdk.database")
 
 
-@dataclass(slots=True)
-class _Holder:
-    since: float
-    task: str
-    opened_in: SpanContext
-    info: dict[Any, Any]
-
-    def __str__(self) -> str:
-        trace_id = ""
-        if self.opened_in.is_valid:
-            trace_id = f" of trace {self.opened_in.trace_id:032x}"
-        doing = self.info.get(LAST_STATEMENT)
-        last = f", last {doing}" if doing else ""
-        return f"{self.task}{trace_id} for {perf_counter() - self.since:.1f} s{last}"
+_Holder = tuple[float, "asyncio.Task[object] | None", Context, "ConnectionPoolEntry"]
+"""Since when, by whom, in which context and what is held; put into words when it matters."""
 
 
 class PoolWatch:
@@ -101,8 +89,8 @@ class PoolWatch:
     def exhausted(self, waited_s: float) -> DatabaseError:
         """Log who holds the connections and return the error for who got none."""
         self._instruments.timeouts.add(1, self.attributes)
-        holders = sorted(self._holders.values(), key=lambda holder: holder.since)
-        shown = [str(holder) for holder in holders[:_HOLDERS_SHOWN]]
+        holders = sorted(self._holders.values(), key=itemgetter(0))
+        shown = [_told(holder) for holder in holders[:_HOLDERS_SHOWN]]
         _log.warning(
             "database.pool_exhausted",
             waited_s=round(waited_s, 3),
@@ -119,9 +107,9 @@ class PoolWatch:
         return error
 
     def _taken(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.info.pop(LAST_STATEMENT, None)
-        opened_in = trace.get_current_span().get_span_context()
-        self._holders[id(record)] = _Holder(perf_counter(), _task_name(), opened_in, record.info)
+        if (info := record.record_info) is not None:
+            info[LAST_STATEMENT] = None
+        self._holders[id(record)] = (perf_counter(), _current_task(), get_current(), record)
 
     def _given_back(self, _connection: object, record: ConnectionPoolEntry) -> None:
         self._holders.pop(id(record), None)
@@ -219,9 +207,18 @@ _GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
 )
 
 
-def _task_name() -> str:
+def _current_task() -> asyncio.Task[object] | None:
     try:
-        task = asyncio.current_task()
+        return asyncio.current_task()
     except RuntimeError:
-        task = None
-    return task.get_name() if task is not None else "no task"
+        return None
+
+
+def _told(holder: _Holder) -> str:
+    since, task, opened_in, record = holder
+    name = "no task" if task is None else task.get_name()
+    of = trace.get_current_span(opened_in).get_span_context()
+    trace_id = f" of trace {of.trace_id:032x}" if of.is_valid else ""
+    doing = (record.record_info or {}).get(LAST_STATEMENT)
+    last = f", last {doing}" if doing else ""
+    return f"{name}{trace_id} for {perf_counter() - since:.1f} s{last}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.pool import PoolResetState
 
 from glam_sdk.errors import DatabaseError
 
@@ -28,6 +29,8 @@ QUERY_ONLY: Final = "glam_sqlite_query_only"
 """Execution option of transactions that SQLite lets write nothing, however they ask for it."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
+_KNOWN_AIOSQLITE: Final = "0.22."
+"""The versions whose connections and cursors we know well enough to save trips."""
 
 
 def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
@@ -37,8 +40,17 @@ def engine_options(url: URL, pool_options: dict[str, Any]) -> dict[str, Any]:
         url: Of the database.
         pool_options: As the settings have them.
     """
-    connect_args = {"timeout": _BUSY_TIMEOUT_S, "async_creator_fn": _connect}
-    options: dict[str, Any] = {"connect_args": connect_args, **pool_options}
+    connect_args = {
+        "timeout": _BUSY_TIMEOUT_S,
+        "async_creator_fn": _connect,
+        "check_same_thread": False,  # a cursor is made in one thread and used in another
+    }
+    # Our own listener resets: a rollback is a trip to the connection's thread.
+    options: dict[str, Any] = {
+        "connect_args": connect_args,
+        "pool_reset_on_return": None,
+        **pool_options,
+    }
     options["pool_pre_ping"] = False  # the connection is a file handle; it does not go stale
     if is_in_memory(url):
         # The database lives in one connection: units of work take turns on it.
@@ -54,7 +66,12 @@ def is_in_memory(url: URL) -> bool:
 async def _connect(*where: Any, **how: Any) -> aiosqlite.Connection:
     import aiosqlite
 
-    connection = aiosqlite.connect(*where, **how)
+    if aiosqlite.__version__.startswith(_KNOWN_AIOSQLITE):
+        from glam_sdk.database.sqlite_cursor import OneTripConnection
+
+        connection: aiosqlite.Connection = OneTripConnection(lambda: sqlite3.connect(*where, **how))
+    else:
+        connection = aiosqlite.connect(*where, **how)
     thread: Thread = connection._thread  # noqa: SLF001 - as SQLAlchemy does
     thread.daemon = True
     try:
@@ -98,6 +115,13 @@ def prepare(engine: Engine) -> None:
             raw.run_async(lambda driver: driver.execute(sql))
         except sqlite3.Error as error:
             raise exc.OperationalError(sql, None, error) from error
+        except asyncio.CancelledError as error:
+            connection.invalidate(error)  # it may still begin, with nobody to end it
+            raise
+
+    def reset(connection: Any, _record: object, state: PoolResetState) -> None:
+        if not state.terminate_only and connection.driver_connection.in_transaction:
+            connection.rollback()
 
     def give_up(connection: Any, _record: object, _error: object) -> None:
         # A cancelled statement would go on in its thread, and closing its connection leaves the
@@ -107,6 +131,7 @@ def prepare(engine: Engine) -> None:
 
     event.listen(engine, "connect", set_up)
     event.listen(engine, "invalidate", give_up)
+    event.listen(engine, "reset", reset)
     event.listen(engine, "begin", begin)
 
 

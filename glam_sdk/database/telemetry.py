@@ -1,4 +1,4 @@
-"""Give each SQL statement a CLIENT span and a duration, through SQLAlchemy's own events.
+"""Give each SQL statement a CLIENT span and a duration, where SQLAlchemy's dialect sends it.
 
 BEGIN, COMMIT and the like get none, nor does a statement or connection with the execution option
 ``glam_untraced``. Works for every engine, synchronous ones included.
@@ -6,7 +6,7 @@ BEGIN, COMMIT and the like get none, nor does a statement or connection with the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextvars import Token
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -16,8 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from glam_sdk._internal.guard import guarded
@@ -36,7 +35,6 @@ UNTRACED: Final = "glam_untraced"
 """Execution option of a statement or connection that is not to be seen in telemetry."""
 
 _SCOPE: Final = "glam_sdk.database"
-_STATE: Final = "_glam_telemetry"
 _log = get_logger("glam_sdk.database")
 
 
@@ -77,6 +75,8 @@ class DatabaseTelemetry:
     ) -> None:
         """Measure and trace every statement of an engine from now on.
 
+        A connection that is in use meanwhile is observed from when it is taken the next time.
+
         Args:
             engine: Of SQLAlchemy; ``engine.sync_engine`` of an asynchronous one.
             slow_query_s: Seconds from which a statement is logged as slow; 0 for never.
@@ -86,10 +86,10 @@ class DatabaseTelemetry:
         statements = _Statements(self, engine, slow_query_s, repeated_query_limit)
         watch = pool or PoolWatch(self.pools, statements.pool_name)
         watch.watch(engine)
-        event.listen(engine, "before_cursor_execute", statements.before)
-        event.listen(engine, "after_cursor_execute", statements.after)
-        event.listen(engine, "handle_error", statements.failed)
-        event.listen(engine, "checkout", statements.taken)
+        # Not by the engine's events: listeners of those, though they do nothing, cost each of its
+        # connections a set of joined dispatchers.
+        for call in ("do_execute", "do_executemany", "do_execute_no_params"):
+            setattr(engine.dialect, call, statements.observed(getattr(engine.dialect, call)))
 
 
 class _Statements:
@@ -106,45 +106,54 @@ class _Statements:
         self._durations = SeriesOf(telemetry.duration)
         self._slow_s = slow_s or float("inf")
         self._repeated_limit = repeated_limit
-        self._is_beside_contrib = False
 
-    def taken(self, *_: object) -> None:
-        """Look whether another instrumentation watches the same driver."""
-        self._is_beside_contrib = contrib.is_active()
+    def observed(self, send: Callable[..., None]) -> Callable[..., None]:
+        """Return a dialect's way to send a statement, observed.
 
-    def before(
-        self,
-        connection: Connection,
-        _cursor: object,
-        sql: str,
-        parameters: Any,
-        context: Any,
-        executemany: bool,  # noqa: FBT001 - the signature of SQLAlchemy's event
-    ) -> None:
-        with guarded("database.telemetry.before"):
-            rows = _rows_of_insert(context, parameters) if executemany else None
-            # Its text differs by the number of rows; what it was made from is always the same.
-            plan = self._plan(sql if rows is None else context.statement)
-            if plan is None or context.execution_options.get(UNTRACED):
+        Args:
+            send: Its last argument is the execution's context.
+        """
+
+        def execute(cursor: object, sql: str, *rest: Any) -> None:
+            running = self._begin(sql, rest)
+            if running is None:
+                send(cursor, sql, *rest)
                 return
-            connection.info[LAST_STATEMENT] = plan.name
+            try:
+                send(cursor, sql, *rest)
+            except BaseException as error:
+                self._fail(running, error)
+                raise
+            self._succeed(running, cursor)
+
+        return execute
+
+    def _begin(self, sql: str, rest: tuple[Any, ...]) -> _Running | None:
+        with guarded("database.telemetry.before"):
+            context = rest[-1]
+            known_by, size = _known_by(sql, rest[0], context)
+            plan = self._plan(known_by)
+            if plan is None or context.execution_options.get(UNTRACED):
+                return None
+            info = context.root_connection.connection.record_info
+            if info is not None:  # of a detached connection it is
+                if LAST_STATEMENT not in info:
+                    return None  # nobody has taken it yet: SQLAlchemy asks what the server can do
+                info[LAST_STATEMENT] = plan.name
             attributes = plan.span_attributes
-            if executemany and (size := rows or len(parameters)) > 1:
+            if size > 1:
                 attributes = {**attributes, conv.DB_OPERATION_BATCH_SIZE: size}
             if self._repeated_limit and (repeated := self._count(plan)):
                 attributes = {**attributes, conv.GLAM_DB_REPEATED_QUERY_COUNT: repeated}
-            token = None
-            span = contrib.span_of(context) if self._is_beside_contrib else None
-            is_ours = span is None
-            if span is None:
-                span = self._tracer.start_span(
-                    plan.name, kind=SpanKind.CLIENT, attributes=attributes
-                )
+            is_beside_contrib = contrib.is_active()
+            theirs = contrib.span_of(context) if is_beside_contrib else None
+            if theirs is None:
+                span = self._tracer.start_span(plan.name, None, SpanKind.CLIENT, attributes)
             else:
-                contrib.join(span, plan.name, attributes)
-            if self._is_beside_contrib:
-                token = contrib.silence()
-            setattr(context, _STATE, _Running(span, is_ours, plan, perf_counter(), token))
+                span = contrib.join(theirs, plan.name, attributes)
+            token = contrib.silence() if is_beside_contrib else None
+            return _Running(span, theirs is None, plan, perf_counter(), token)
+        return None
 
     def _count(self, plan: Plan) -> int | None:
         """Count a statement; return how many it were once they are too many."""
@@ -164,30 +173,22 @@ class _Statements:
             )
         return count
 
-    def after(
-        self,
-        _connection: Connection,
-        cursor: object,
-        _sql: str,
-        _parameters: Any,
-        context: Any,
-        _executemany: bool,  # noqa: FBT001 - the signature of SQLAlchemy's event
-    ) -> None:
-        running: _Running | None = context.__dict__.pop(_STATE, None)
-        if running is None:
-            return
+    def _succeed(self, running: _Running, cursor: object) -> None:
         with guarded("database.telemetry.after"):
-            self._finish(running, {})
+            taken_s = perf_counter() - running.started
             if running.token is not None:
+                otel.detach(running.token)
                 contrib.quieten(cursor)
+            plan, series = running.plan, self._durations
+            (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
+            self._end(running, taken_s)
 
-    def failed(self, failure: ExceptionContext) -> None:
-        context = failure.execution_context
-        running: _Running | None = None if context is None else context.__dict__.pop(_STATE, None)
-        if running is None:
-            return
+    def _fail(self, running: _Running, error: BaseException) -> None:
         with guarded("database.telemetry.failed"):
-            original = driver_error(failure.original_exception)
+            taken_s = perf_counter() - running.started
+            if running.token is not None:
+                otel.detach(running.token)
+            original = driver_error(error)
             outcome: dict[str, AttributeValue] = {conv.ERROR_TYPE: error_type(original)}
             code = status_code(original)
             if code is not None:
@@ -195,28 +196,31 @@ class _Statements:
             # Not the exception itself: its text may hold the values of a row.
             running.span.set_attributes(outcome)
             running.span.set_status(Status(StatusCode.ERROR, type(original).__name__))
-            self._finish(running, outcome)
+            self._duration.record(taken_s, {**running.plan.metric_attributes, **outcome})
+            self._end(running, taken_s)
 
-    def _finish(self, running: _Running, outcome: dict[str, AttributeValue]) -> None:
-        taken_s = perf_counter() - running.started
-        if running.token is not None:
-            otel.detach(running.token)
-        plan = running.plan
-        if outcome:
-            self._duration.record(taken_s, {**plan.metric_attributes, **outcome})
-        else:
-            series = self._durations
-            (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
+    def _end(self, running: _Running, taken_s: float) -> None:
         if taken_s >= self._slow_s:
             _log_slow(running, taken_s)
         if running.is_ours:
             running.span.end()
 
 
-def _rows_of_insert(context: Any, parameters: Sequence[object]) -> int | None:
-    """Count the INSERTs that SQLAlchemy sends as one statement; None for any other execution."""
-    if context.execute_style is not ExecuteStyle.INSERTMANYVALUES:
-        return None
+def _known_by(sql: str, parameters: Any, context: Any) -> tuple[str, int]:
+    """Return the text that stands for a statement, and for how many rows it is sent."""
+    made_from: str | None = getattr(context, "statement", None)
+    if made_from is None:  # it asks for a default, before there is the statement that needs it
+        return sql, 1
+    if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
+        # One text for each number of rows; what it was made from is always the same.
+        return made_from, _rows_of_insert(parameters, context)
+    size = len(parameters) if context.execute_style is ExecuteStyle.EXECUTEMANY else 1
+    # Somebody may have put a comment behind it, another one each time.
+    return made_from if sql.startswith(made_from) else sql, size
+
+
+def _rows_of_insert(parameters: Any, context: Any) -> int:
+    """Count the INSERTs that SQLAlchemy sends as one statement."""
     made = context.compiled._insertmanyvalues  # noqa: SLF001 - no event tells of it
     of_one = sum(len(names) for *_, names in made.insert_crud_params)
     more = len(parameters) - len(context.parameters[0])

@@ -66,7 +66,10 @@ class TransactionObserver:
         self, tracer: Tracer | None, attributes: dict[str, AttributeValue], *, counting: bool
     ) -> None:
         self._tracer = tracer
-        self._attributes = attributes
+        self._attributes = {
+            read_only: {**attributes, conv.GLAM_DB_TRANSACTION_READ_ONLY: read_only}
+            for read_only in (False, True)
+        }
         self._counting = counting
         self._of_requests: OrderedDict[str, Counts] = OrderedDict()
 
@@ -77,10 +80,7 @@ class TransactionObserver:
         span: Span | None = None
         here = otel.get_current()
         if self._tracer is not None:
-            span = self._tracer.start_span(
-                "transaction",
-                attributes={**self._attributes, conv.GLAM_DB_TRANSACTION_READ_ONLY: read_only},
-            )
+            span = self._tracer.start_span("transaction", attributes=self._attributes[read_only])
             here = trace.set_span_in_context(span, here)
         if self._counting and current_counts() is None:
             here = otel.set_value(_COUNTS, self._counts_of_request(), here)

@@ -6,6 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -225,7 +228,7 @@ async def test_a_cancelled_request_gives_its_connection_back(db: Database) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert in_use(db) == 0
-    async with asyncio.timeout(5), db.unit_of_work() as uow:
+    async with asyncio.timeout(30), db.unit_of_work() as uow:
         await add(uow, 1, 1)
     assert await balances(db) == {1: 101, 2: 100}
 
@@ -258,9 +261,11 @@ async def test_a_full_disk_is_an_error_that_is_not_worth_retrying(db: Database) 
 
 async def test_a_server_killed_in_mid_transaction_comes_back() -> None:
     """The transaction is lost with a retryable error; later ones find the restarted server."""
-    with PostgresServer() as server:
+    async with AsyncExitStack() as at_the_end:
+        server = at_the_end.enter_context(PostgresServer())
         db = Database(DatabaseSettings(url=SecretStr(server.url)), metadata=Model.metadata)
         await db.start()
+        at_the_end.push_async_callback(db.stop)
         async with db.unit_of_work() as uow:
             await uow.repository(Account).save_all(Account(id=n, balance=100) for n in (1, 2))
 
@@ -278,7 +283,6 @@ async def test_a_server_killed_in_mid_transaction_comes_back() -> None:
         assert await balances(db) == {1: 100, 2: 100}
         assert (await db.check()).healthy
         assert in_use(db) == 0
-        await db.stop()
 
 
 STOPPED_IN_TRANSACTION = """
@@ -311,32 +315,37 @@ asyncio.run(main())
 """
 
 
-async def test_sigterm_during_a_transaction_lets_it_end(
-    db: Database, postgres: PostgresServer
-) -> None:
-    """Stopping waits for transactions under way: all of it is kept."""
-    process = await asyncio.create_subprocess_exec(
+@pytest.fixture
+async def process(db: Database, postgres: PostgresServer) -> AsyncIterator[Process]:
+    """Run a process that is in the middle of a transaction; it ends with the test."""
+    started = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STOPPED_IN_TRANSACTION, postgres.url, stdout=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
+    try:
+        assert started.stdout is not None
+        async with asyncio.timeout(60):
+            assert await started.stdout.readline() == b"inside\n"
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def test_sigterm_during_a_transaction_lets_it_end(db: Database, process: Process) -> None:
+    """Stopping waits for transactions under way: all of it is kept."""
+    process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(30):
-        assert await process.stdout.readline() == b"inside\n"
-        process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
     assert await balances(db) == {1: 7, 2: 7}
 
 
 async def test_a_killed_process_leaves_nothing_of_its_transaction(
-    db: Database, postgres: PostgresServer
+    db: Database, process: Process
 ) -> None:
     """The server rolls back what nobody can commit any more."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", STOPPED_IN_TRANSACTION, postgres.url, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
+    process.kill()
     async with asyncio.timeout(30):
-        assert await process.stdout.readline() == b"inside\n"
-        process.kill()
         await process.wait()
         async with db.unit_of_work() as uow:
             await add(uow, 1, 1)

@@ -343,7 +343,11 @@ def glam(directory: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
     return process.returncode, said
 
 
@@ -356,16 +360,21 @@ async def upgrade_at_once(directory: Path, url: str, *, instances: int) -> None:
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
+    several: list[subprocess.Popen[str]] = []
     db = Database(DatabaseSettings(url=SecretStr(url)))
-    async with db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        await connection.execute(text("SELECT pg_advisory_lock(42)"))
-        several = [glam(directory, url, "db", "upgrade", "orders") for _ in range(instances)]
-        async with asyncio.timeout(60):
-            while await connection.scalar(waiting) < instances:  # noqa: ASYNC110 - a lock sets no event
-                await asyncio.sleep(0.05)
-        await connection.execute(text("SELECT pg_advisory_unlock(42)"))
-    await db.stop()
-    assert [outcome(one)[0] for one in several] == [0] * instances
+    autocommit = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        async with autocommit.connect() as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(42)"))
+            several += [glam(directory, url, "db", "upgrade", "orders") for _ in range(instances)]
+            async with asyncio.timeout(120):
+                while await connection.scalar(waiting) < instances:  # noqa: ASYNC110 - a lock sets no event
+                    await asyncio.sleep(0.05)
+            await connection.execute(text("SELECT pg_advisory_unlock(42)"))
+    finally:
+        await db.stop()
+        codes = [outcome(one)[0] for one in several]
+    assert codes == [0] * instances
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -14,8 +14,9 @@ from glam_sdk.telemetry.pipeline.lean import wire
 _pack_double: Final = Struct("<d").pack
 _LONG_KEY: Final = 116  # from here on a pair with a number needs two bytes for its length
 _VALUES_PER_KEY: Final = 64
-_REMEMBERED_PAIRS: Final = 4096
-_REMEMBERED_LENGTH: Final = 128
+_REMEMBERED_BYTES: Final = 1024 * 1024
+_REMEMBERED_LENGTH: Final = 1024  # a statement's text is a value that comes again
+_PLACE: Final = 128  # bytes that an entry takes besides its own
 
 
 class _Budget:
@@ -24,13 +25,14 @@ class _Budget:
     __slots__ = ("left",)
 
     def __init__(self) -> None:
-        self.left = _REMEMBERED_PAIRS
+        self.left = _REMEMBERED_BYTES
 
     def allows(self, pair: bytes) -> bool:
         """Take one pair off the budget, if it is worth it and there is room."""
-        if self.left <= 0 or len(pair) > _REMEMBERED_LENGTH:
+        size = len(pair)
+        if self.left <= 0 or size > _REMEMBERED_LENGTH:
             return False
-        self.left -= 1
+        self.left -= size + _PLACE
         return True
 
 

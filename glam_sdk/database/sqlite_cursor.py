@@ -1,0 +1,78 @@
+"""Ask SQLite in one trip to its thread.
+
+Each call of aiosqlite is a trip to the connection's thread and back, which costs more than what
+SQLite does meanwhile. SQLAlchemy makes four of them for a statement: for a cursor, to execute, to
+fetch and to close.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import aiosqlite
+from aiosqlite.context import contextmanager
+
+_FETCHED_AT_ONCE: Final = 100
+"""Rows that come with the answer; the rest of a long one stays where it is until asked for."""
+
+
+class OneTripCursor(aiosqlite.Cursor):
+    """Execute, fetch the first rows, and close if they are all, in one trip."""
+
+    _rows: Sequence[Any] = ()
+    _has_more = False
+
+    async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
+        """Execute a statement and fetch its first rows."""
+        await self._trip(self._ask, sql, () if parameters is None else parameters)
+        return self
+
+    async def _trip(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # theirs
+
+    def _ask(self, sql: str, parameters: Iterable[Any]) -> None:
+        self._rows, self._has_more = (), False
+        self._cursor.execute(sql, parameters)  # type: ignore[arg-type]  # any iterable will do
+        if self._cursor.description is not None:
+            self._rows = self._cursor.fetchmany(_FETCHED_AT_ONCE)
+            self._has_more = len(self._rows) == _FETCHED_AT_ONCE
+
+    async def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return next(iter(await self.fetchmany(1)), None)
+
+    async def fetchmany(self, size: int | None = None) -> list[Any]:
+        """Return the next rows, ``arraysize`` of them by default."""
+        wanted = self.arraysize if size is None else size
+        rows, self._rows = list(self._rows[:wanted]), self._rows[wanted:]
+        if self._has_more and len(rows) < wanted:
+            rows += await self._trip(self._cursor.fetchmany, wanted - len(rows))
+        return rows
+
+    async def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+        rows, self._rows = list(self._rows), ()
+        if self._has_more:
+            rows += await self._trip(self._cursor.fetchall)
+        return rows
+
+    async def close(self) -> None:
+        """Let go of what was not fetched."""
+        self._rows = ()
+        if self._has_more:  # else the statement has ended by itself
+            self._has_more = False
+            await super().close()
+
+
+class OneTripConnection(aiosqlite.Connection):
+    """Be aiosqlite's connection with cursors that save trips."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connect, iter_chunk_size=_FETCHED_AT_ONCE)
+
+    @contextmanager
+    async def cursor(self) -> aiosqlite.Cursor:
+        """Return a new cursor, without a trip."""
+        return OneTripCursor(self, self._conn.cursor())

@@ -1,0 +1,109 @@
+"""A unit of work on SQLite makes few trips to its connection's thread, and ends what it began."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from sqlalchemy import MetaData, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from glam_sdk.database import Database, sqlite
+
+SHORT = 5.0
+
+
+class Model(DeclarativeBase):
+    metadata = MetaData()
+
+
+class Word(Model):
+    __tablename__ = "words"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    word: Mapped[str]
+
+
+@pytest.fixture(params=["our cursors", "their cursors"])
+async def db(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    open_database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Database:
+    if request.param == "their cursors":
+        monkeypatch.setattr(sqlite, "_KNOWN_AIOSQLITE", "none")
+    url = f"sqlite+aiosqlite:///{tmp_path / 'words.sqlite3'}"
+    seen = await open_database(url, Model.metadata, pool_size=2, max_overflow=0)
+    opened: Database = seen.db
+    return opened
+
+
+async def test_a_unit_of_work_makes_a_trip_to_begin_to_ask_and_to_end(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is rolled back when the connection is given back after its transaction has ended."""
+
+    async def read() -> None:
+        async with db.unit_of_work(read_only=True) as uow:
+            await uow.repository(Word).find_by_id(1)
+
+    await read()
+    trips: list[str] = []
+    execute: Any = aiosqlite.Connection._execute
+
+    async def counted(self: aiosqlite.Connection, function: Any, *arguments: Any) -> Any:
+        trips.append(function.__name__)
+        return await execute(self, function, *arguments)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    await read()
+    if sqlite._KNOWN_AIOSQLITE == "none":
+        assert trips == ["execute", "cursor", "execute", "fetchall", "close", "rollback"]
+    else:
+        assert trips == ["execute", "_ask", "rollback"]
+
+
+async def test_a_connection_given_back_in_a_transaction_is_rolled_back(db: Database) -> None:
+    """Whatever went past SQLAlchemy, the next one finds neither its rows nor its locks."""
+    async with db.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver: aiosqlite.Connection = raw.driver_connection  # type: ignore[assignment]
+        await driver.execute("BEGIN IMMEDIATE")
+        await driver.execute("INSERT INTO words VALUES (1, 'lost')")
+    async with db.unit_of_work() as uow:
+        assert await uow.repository(Word).count() == 0
+
+
+async def test_who_is_cancelled_while_waiting_to_begin_leaves_no_transaction(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite may still begin it once it can, in a thread that nobody asks any more."""
+    is_asked = asyncio.Event()
+    execute: Any = aiosqlite.Connection._execute
+
+    async def told(self: aiosqlite.Connection, function: Any, *arguments: Any, **named: Any) -> Any:
+        if asyncio.current_task() is waiting and arguments == (sqlite.WRITING, []):
+            is_asked.set()
+        return await execute(self, function, *arguments, **named)
+
+    async def write() -> None:
+        async with db.unit_of_work() as uow:
+            await uow.repository(Word).save(Word(word="never"))
+
+    async with db.unit_of_work() as first:
+        await first.session.execute(text("SELECT 1"))
+        waiting = asyncio.create_task(write())
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", told)
+        async with asyncio.timeout(SHORT):
+            await is_asked.wait()
+        waiting.cancel()
+        await first.repository(Word).save(Word(word="kept"))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(SHORT), db.unit_of_work() as one:
+        await one.repository(Word).save(Word(word="kept too"))
+        async with db.unit_of_work(read_only=True) as other:
+            assert await other.repository(Word).count(word="kept") == 1

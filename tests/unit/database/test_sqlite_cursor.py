@@ -1,0 +1,134 @@
+"""Our cursor of SQLite is aiosqlite's in all but the number of trips to the thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from glam_sdk.database.sqlite_cursor import OneTripConnection
+
+ROWS = 250
+Connect = Callable[[Path], aiosqlite.Connection]
+
+
+def ours(path: Path) -> aiosqlite.Connection:
+    return OneTripConnection(partial(sqlite3.connect, path, check_same_thread=False))
+
+
+@pytest.fixture(params=[ours, aiosqlite.connect], ids=["ours", "theirs"])
+async def connection(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[aiosqlite.Connection]:
+    connect: Connect = request.param
+    async with connect(tmp_path / "db.sqlite3") as made:
+        await made.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)")
+        names = [(f"n{number}",) for number in range(ROWS)]
+        await made.executemany("INSERT INTO things (name) VALUES (?)", names)
+        await made.commit()
+        yield made
+
+
+ALL = "SELECT id FROM things ORDER BY id"
+NUMBERS = [(number,) for number in range(1, ROWS + 1)]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 99, 100, 101, ROWS])
+async def test_all_rows_come(connection: aiosqlite.Connection, limit: int) -> None:
+    """However many come with the answer."""
+    cursor = await connection.cursor()
+    assert await cursor.execute(f"{ALL} LIMIT ?", (limit,)) is cursor
+    assert [column[0] for column in cursor.description] == ["id"]
+    assert list(await cursor.fetchall()) == NUMBERS[:limit]
+    assert list(await cursor.fetchall()) == []
+    await cursor.close()
+
+
+async def test_rows_come_in_pieces(connection: aiosqlite.Connection) -> None:
+    """One by one, in chunks of any size, and the rest."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(ALL)
+        found = [await cursor.fetchone()]
+        for size in (1, 98, 30, 0):
+            found += await cursor.fetchmany(size)
+        found += await cursor.fetchmany()
+        found += await cursor.fetchall()
+        assert found == NUMBERS
+        assert await cursor.fetchone() is None
+        assert list(await cursor.fetchmany(5)) == []
+
+
+async def test_a_cursor_can_be_iterated(connection: aiosqlite.Connection) -> None:
+    """Across the end of what came with the answer."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(ALL)
+        assert [row async for row in cursor] == NUMBERS
+
+
+async def test_a_cursor_executes_again(connection: aiosqlite.Connection) -> None:
+    """What was left of the statement before is gone."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(ALL)
+        await cursor.execute("SELECT 1")
+        assert await cursor.fetchall() == [(1,)]
+        await cursor.execute(ALL)
+        await cursor.execute("DELETE FROM things WHERE id = 1")
+        assert cursor.description is None
+        assert cursor.rowcount == 1
+        assert list(await cursor.fetchall()) == []
+
+
+async def test_a_write_tells_what_it_did(connection: aiosqlite.Connection) -> None:
+    """Rows, the last key, and what RETURNING returns."""
+    async with connection.cursor() as cursor:
+        await cursor.execute("INSERT INTO things (name) VALUES ('new')")
+        assert cursor.lastrowid == ROWS + 1
+        await cursor.execute("UPDATE things SET name = 'x' WHERE id <= 3 RETURNING id")
+        assert sorted(await cursor.fetchall()) == [(1,), (2,), (3,)]
+        assert cursor.rowcount == 3
+        await cursor.executemany("INSERT INTO things (name) VALUES (?)", [("a",), ("b",)])
+        assert cursor.rowcount == 2
+
+
+async def test_an_error_is_sqlites_own_and_leaves_the_cursor_usable(
+    connection: aiosqlite.Connection,
+) -> None:
+    """What was fetched before is gone with it."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(ALL)
+        with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+            await cursor.execute("SELECT * FROM nowhere")
+        assert list(await cursor.fetchall()) == []
+        await cursor.execute("SELECT 1")
+        assert await cursor.fetchone() == (1,)
+
+
+async def test_a_closed_cursor_holds_no_lock(connection: aiosqlite.Connection) -> None:
+    """A read that was not read to its end does not keep the table from being dropped."""
+    cursor = await connection.cursor()
+    await cursor.execute(ALL)
+    await cursor.close()
+    await connection.execute("DROP TABLE things")
+
+
+async def test_an_answer_is_one_trip(
+    connection: aiosqlite.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is what it is for; aiosqlite makes four."""
+    trips: list[object] = []
+    execute: Any = aiosqlite.Connection._execute
+
+    async def counted(self: aiosqlite.Connection, function: Any, *arguments: Any) -> Any:
+        trips.append(function)
+        return await execute(self, function, *arguments)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    async with connection.cursor() as cursor:
+        await cursor.execute(f"{ALL} LIMIT 5")
+        await cursor.fetchall()
+    assert len(trips) == (1 if isinstance(connection, OneTripConnection) else 4)
