@@ -1,12 +1,17 @@
-"""Share the captured telemetry between all tests."""
+"""Share the captured telemetry between all tests, and let properties take their time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from glam_sdk.testing import CapturedTelemetry, capture_telemetry
+
+# A busy machine is no failure of a property.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

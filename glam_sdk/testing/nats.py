@@ -17,8 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-_START_TIMEOUT_S: Final = 10.0
-_STOP_TIMEOUT_S: Final = 5.0
+from glam_sdk.testing.processes import free_port
+
+_START_TIMEOUT_S: Final = 30.0
+_STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.01
 
 
@@ -66,7 +68,7 @@ class NatsServer:
         self._directory = Path(tempfile.mkdtemp(prefix="glam-nats-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -77,6 +79,11 @@ class NatsServer:
     def pid(self) -> int | None:
         """Process id while the server runs."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its streams and its log; gone when the block ends."""
+        return self._directory
 
     def start(self) -> None:
         """Start the server and return when it accepts connections."""
@@ -149,13 +156,6 @@ class NatsServer:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _says_info(port: int) -> bool:

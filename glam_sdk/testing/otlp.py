@@ -97,7 +97,7 @@ class OtlpReceiver:
             raise RuntimeError("The receiver is not running. Enter it with a with statement.")
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def wait_for(self, wanted: Callable[[Self], Any], *, timeout_s: float = 15.0) -> bool:
+    def wait_for(self, wanted: Callable[[Self], Any], *, timeout_s: float = 30.0) -> bool:
         """Wait until a condition on what has arrived holds, or the time is up."""
         with self._arrived:
             return self._arrived.wait_for(lambda: bool(wanted(self)), timeout_s)

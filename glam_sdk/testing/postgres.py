@@ -5,8 +5,11 @@ from __future__ import annotations
 import atexit
 import importlib
 import signal
+import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,7 +17,8 @@ from typing import Any, Final, Self
 from glam_sdk.testing.watchdog import Watchdog
 
 _USER: Final = "postgres"
-_KILL_TIMEOUT_S: Final = 10.0
+_START_TIMEOUT_S: Final = 60.0
+_KILL_TIMEOUT_S: Final = 30.0
 _CLEAN_UP: Final = """
 pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid"
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" || break; sleep 0.2; done
@@ -70,9 +74,10 @@ class PostgresServer:
         self._directory = tempfile.TemporaryDirectory(prefix="glam-pg-")
         self._watchdog = Watchdog(_CLEAN_UP, self._directory.name)
         self._server = pgserver.get_server(
-            Path(self._directory.name) / "data", cleanup_mode="delete"
+            Path(self._directory.name) / "data", cleanup_mode="delete", start=False
         )
         atexit.register(self.stop)
+        _patiently(self._server.start)
 
     def stop(self) -> None:
         """Stop the server and delete its data; safe when it does not run."""
@@ -95,7 +100,7 @@ class PostgresServer:
 
     def restart(self) -> None:
         """Start a killed server again on its data, at the same URL."""
-        self._running().ensure_postgres_running()
+        _patiently(self._running().ensure_postgres_running)
 
     def _running(self) -> Any:
         if self._server is None:
@@ -110,3 +115,26 @@ class PostgresServer:
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _patiently(start: Callable[[], None]) -> None:
+    """Start a server that may take longer than the ten seconds which its package gives it.
+
+    It goes on starting meanwhile; to begin again is how to learn that it is there.
+    """
+    try:
+        start()
+    except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not _has_started(start, is_last=time.monotonic() > deadline):
+            time.sleep(0.2)
+
+
+def _has_started(start: Callable[[], None], *, is_last: bool) -> bool:
+    try:
+        start()
+    except (subprocess.SubprocessError, AssertionError):  # It checks by assert.
+        if is_last:
+            raise
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,15 +14,30 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
+
+# Below those a system gives to outgoing connections: one of these could take a port of its choosing
+# before its server listens, or while that restarts.
+_PORTS: Final = range(20_000, 30_000)
+_ATTEMPTS: Final = 100
+_given: Final = set[int]()
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody uses at the moment, another one each time."""
+    choice = random.SystemRandom().choice
+    for port in (*(choice(_PORTS) for _ in range(_ATTEMPTS)), 0):
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            _given.add(found)
+            return found
+    raise OSError("No TCP port of 127.0.0.1 is free.")
 
 
 class ServiceProcess:
@@ -44,7 +60,7 @@ class ServiceProcess:
         environment: Mapping[str, str] | None = None,
         inherited: Mapping[str, str] | None = None,
         ready_path: str = "/health/ready",
-        start_timeout_s: float = 30.0,
+        start_timeout_s: float = 60.0,
     ) -> None:
         self.port = free_port()
         self.log_file = log_file
@@ -98,6 +114,7 @@ class ServiceProcess:
                 with urllib.request.urlopen(f"{self.url}{self._ready_path}", timeout=2):  # noqa: S310
                     return self
             except urllib.error.HTTPError as exc:
+                exc.close()
                 if exc.code < 500:
                     return self
             except OSError:
@@ -112,7 +129,7 @@ class ServiceProcess:
         """Wait for the process to end by itself and return its exit code."""
         return self._running().wait(timeout_s)
 
-    def stop(self, timeout_s: float = 15.0) -> int | None:
+    def stop(self, timeout_s: float = 30.0) -> int | None:
         """Send SIGTERM, after the time SIGKILL, and return the exit code."""
         process = self._process
         if process is None:

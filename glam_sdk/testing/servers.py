@@ -11,7 +11,7 @@ import uvicorn
 
 from glam_sdk.testing.processes import free_port
 
-_START_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 30.0
 
 
 class AppServer:
@@ -41,9 +41,10 @@ class AppServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
+                self._server.should_exit = True
                 raise RuntimeError("The application did not start; its log says why.")
             time.sleep(0.005)
         return self
@@ -52,4 +53,4 @@ class AppServer:
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> None:
         self._server.should_exit = True
-        self._thread.join(_START_TIMEOUT_S)
+        self._thread.join(_TIMEOUT_S)

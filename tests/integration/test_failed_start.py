@@ -26,7 +26,7 @@ def failed_start(tmp_path: Path, **environment: str) -> tuple[int, str]:
         },
     ).spawn()
     try:
-        return process.wait(40), process.log_text()
+        return process.wait(60), process.log_text()
     finally:
         process.stop()
 
@@ -97,6 +97,6 @@ def test_workers_say_their_sentence_too(tmp_path: Path) -> None:
                 time.sleep(0.05)
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(30)
     assert "NEEDY_DB_POOL_SIZE" in output.read_text()
     assert "Traceback" not in output.read_text()

@@ -72,8 +72,9 @@ HOSTILE = {
 
 def lines_until(process, marker: str) -> list[dict[str, object]]:
     """Wait for the line that has the marker and return all lines up to it, decoded."""
-    deadline = time.monotonic() + 10
-    while marker not in (text := process.log_text()):
+    deadline = time.monotonic() + 30
+    # Only whole lines: the process may be in the middle of one.
+    while marker not in (text := process.log_text().rpartition("\n")[0]):
         assert time.monotonic() < deadline, text
         time.sleep(0.02)
     decoded = [json.loads(line) for line in text.splitlines()]

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def test_the_launcher_gives_one_server_span_per_request(tmp_path: Path, target: 
             assert receiver.wait_for(lambda r: any(s.kind == "SERVER" for s in r.spans))
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(30)
         servers = [span for span in receiver.spans if span.kind == "SERVER"]
     assert [span.name for span in servers] == ["GET /work/{number}"]
     assert servers[0].service == "launched"
@@ -56,15 +55,13 @@ def test_the_launcher_gives_one_server_span_per_request(tmp_path: Path, target: 
 
 def ask(url: str, log: Path) -> None:
     """Ask until the server is there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 assert answer.status == 200
                 return
-        except ConnectionError:
-            pass
-        except urllib.error.URLError:
+        except OSError:
             if time.monotonic() > deadline:
                 raise AssertionError(log.read_text()) from None
         time.sleep(0.05)

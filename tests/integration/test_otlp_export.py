@@ -106,7 +106,7 @@ def test_a_dead_collector_does_not_hold_up_the_stop(tmp_path: Path) -> None:
             started = time.monotonic()
             process.stop()
             # One deadline, and room for uvicorn's own stop on a busy machine.
-            assert time.monotonic() - started < 8
+            assert time.monotonic() - started < 20
         assert "service.stopped" in process.log_text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from glam_sdk.config import DatabaseSettings, NatsSettings
 from glam_sdk.database import Database, UnitOfWork
 from glam_sdk.database.telemetry import DatabaseTelemetry
 from glam_sdk.events import Event, decode
+from glam_sdk.lifecycle import Component
 from glam_sdk.messaging import (
     Backoff,
     ConsumerPolicy,
@@ -106,6 +108,16 @@ async def eventually(claim: Callable[[], Awaitable[bool]], *, within_s: float = 
             await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def running(*components: Component) -> AsyncIterator[None]:
+    """Start components in their order; all are stopped at the end, whatever happens."""
+    async with AsyncExitStack() as at_the_end:
+        for component in components:
+            await component.start()
+            at_the_end.push_async_callback(component.stop)
+        yield
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
@@ -158,18 +170,13 @@ async def test_one_trace_leads_from_the_write_to_the_consumers_write(bench: Benc
     async def charge(event: Placed, uow: UnitOfWork) -> None:
         await uow.repository(Charge).save(Charge(number=event.number))
 
-    relay, subscriber = bench.relay(), bench.subscriber(charge)
-    await relay.start()
-    await subscriber.start()
-    with bench.tracer.start_as_current_span("POST /orders") as request:
-        await bench.emit(7)
-
     async def charged() -> bool:
         return await bench.count(Charge) == 1
 
-    await eventually(charged)
-    await subscriber.stop()
-    await relay.stop()
+    async with running(bench.relay(), bench.subscriber(charge)):
+        with bench.tracer.start_as_current_span("POST /orders") as request:
+            await bench.emit(7)
+        await eventually(charged)
     (created,) = bench.spans("create evt.orders.placed")
     (processed,) = bench.spans("process evt.orders.placed")
     (written,) = bench.spans("INSERT charges")
@@ -196,14 +203,12 @@ async def test_a_failed_attempt_and_a_second_copy_leave_one_effect(bench: Bench)
         if len(attempts) == 1:
             raise KeyError
 
-    relay, subscriber = bench.relay(), bench.subscriber(charge)
     await bench.emit(7)
-    assert await relay.send_pending() == 1
+    assert await bench.relay().send_pending() == 1
     message = await bench.nats.jetstream.get_msg("ORDERS", 1)
     await Publisher(bench.nats, "orders").publish_raw(
         "evt.orders.placed", message.data or b"", {"Nats-Msg-Id": "another"}
     )
-    await subscriber.start()
 
     async def settled() -> bool:
         if await bench.count(Charge) == 0:
@@ -211,8 +216,8 @@ async def test_a_failed_attempt_and_a_second_copy_leave_one_effect(bench: Bench)
         info = await bench.nats.jetstream.consumer_info("ORDERS", "billing")
         return info.num_ack_pending == 0 and info.num_pending == 0
 
-    await eventually(settled)
-    await subscriber.stop()
+    async with running(bench.subscriber(charge)):
+        await eventually(settled)
     assert await bench.stored() == [7, 7]
     assert await bench.count(Charge) == 1
     assert len(attempts) == 2
@@ -221,8 +226,6 @@ async def test_a_failed_attempt_and_a_second_copy_leave_one_effect(bench: Bench)
 async def test_events_written_while_the_broker_is_dead_arrive_in_order(bench: Bench) -> None:
     """The service goes on writing; nothing is lost and nothing overtakes."""
     relay = bench.relay()
-    await relay.start()
-    await bench.emit(1)
 
     async def sent() -> bool:
         return await bench.count(OutboxRow) == 0
@@ -230,15 +233,16 @@ async def test_events_written_while_the_broker_is_dead_arrive_in_order(bench: Be
     async def stalled() -> bool:
         return not (await relay.check()).healthy
 
-    await eventually(sent)
-    bench.server.kill()
-    await bench.emit(2, 3)
-    await bench.emit(4)
-    await eventually(stalled)
-    assert await bench.count(OutboxRow) == 3
-    bench.server.restart()
-    await eventually(sent, within_s=30)
-    await relay.stop()
+    async with running(relay):
+        await bench.emit(1)
+        await eventually(sent)
+        bench.server.kill()
+        await bench.emit(2, 3)
+        await bench.emit(4)
+        await eventually(stalled)
+        assert await bench.count(OutboxRow) == 3
+        bench.server.restart()
+        await eventually(sent, within_s=30)
     assert await bench.stored() == [1, 2, 3, 4]
 
 
@@ -247,7 +251,6 @@ async def test_two_relays_of_one_database_keep_the_order(
 ) -> None:
     """Two processes of a service take turns; nothing is sent twice or out of order."""
     nats = Nats(NatsSettings(servers=(server.url,)), service_name="orders")
-    await nats.start()
     relays, dbs = [], []
     for _ in range(2):
         db = Database(
@@ -257,22 +260,17 @@ async def test_two_relays_of_one_database_keep_the_order(
         )
         relays.append(Relay(db, Publisher(nats, "orders"), pace=RelayPace(PACE.poll, batch=3)))
         dbs.append(db)
-        await db.start()
     bench = Bench(dbs[0], server, nats, InMemorySpanExporter(), TracerProvider().get_tracer("t"))
-    await bench.emit(*range(20))
-    for relay in relays:
-        await relay.start()
-    await bench.emit(*range(20, 40))
 
     async def sent() -> bool:
         return await bench.count(OutboxRow) == 0
 
-    await eventually(sent)
-    for relay, db in zip(relays, dbs, strict=True):
-        await relay.stop()
-        await db.stop()
-    assert await bench.stored() == list(range(40))
-    await nats.stop()
+    async with running(nats, *dbs):
+        await bench.emit(*range(20))
+        async with running(*relays):
+            await bench.emit(*range(20, 40))
+            await eventually(sent)
+        assert await bench.stored() == list(range(40))
 
 
 async def test_a_commit_in_another_process_wakes_the_relay(
@@ -284,8 +282,6 @@ async def test_a_commit_in_another_process_wakes_the_relay(
     ours = Database(settings, metadata=MetaData(), event_writer=OutboxWriter("orders"))
     theirs = Database(settings, metadata=MetaData(), event_writer=OutboxWriter("orders"))
     relay = Relay(ours, Publisher(nats, "orders"), pace=RelayPace(timedelta(hours=1)))
-    for component in (ours, theirs, nats, relay):
-        await component.start()
     bench = Bench(theirs, server, nats, InMemorySpanExporter(), TracerProvider().get_tracer("t"))
 
     async def listening() -> bool:
@@ -298,14 +294,13 @@ async def test_a_commit_in_another_process_wakes_the_relay(
     async def sent() -> bool:
         return await bench.count(OutboxRow) == 0
 
-    await eventually(listening)
-    await bench.emit(1)
-    await eventually(sent)
-    async with theirs.unit_of_work() as uow:
-        uow.limit_to_merchant(UUID(int=1))
-        uow.emit(Placed(number=2))
-        uow.emit(Placed(number=3))
-    await eventually(sent)
-    assert await bench.stored() == [1, 2, 3]
-    for component in (relay, nats, theirs, ours):
-        await component.stop()
+    async with running(ours, theirs, nats, relay):
+        await eventually(listening)
+        await bench.emit(1)
+        await eventually(sent)
+        async with theirs.unit_of_work() as uow:
+            uow.limit_to_merchant(UUID(int=1))
+            uow.emit(Placed(number=2))
+            uow.emit(Placed(number=3))
+        await eventually(sent)
+        assert await bench.stored() == [1, 2, 3]

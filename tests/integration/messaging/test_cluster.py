@@ -15,6 +15,7 @@ from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event, StreamSpec, decode
 from glam_sdk.messaging import Nats, Publisher, Subscriber, handles
 from glam_sdk.testing import NatsServer, free_port
+from tests.integration.messaging.conftest import answered
 
 SPEC = StreamSpec("ORDERS", replicas=3, allow_batches=True)
 
@@ -61,16 +62,6 @@ async def nats(cluster, until):
         yield nats
     finally:
         await nats.stop()
-
-
-async def answered(question, *subjects):
-    """Ask until the cluster answers: while it elects, it says that it is not available for now."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                return await question(*subjects)
-            except (NatsError, TimeoutError):
-                await asyncio.sleep(0.1)
 
 
 async def leader_of_stream(nats):

@@ -25,8 +25,10 @@ from glam_sdk.messaging import (
     Retry,
     Subscriber,
     handles,
+    inline,
 )
 from glam_sdk.testing import InMemoryBus
+from tests.integration.messaging.conftest import unsettled
 
 POLICY = ConsumerPolicy(retry=Backoff(0.01, attempts=3), idle_heartbeat=timedelta(milliseconds=500))
 
@@ -72,15 +74,18 @@ class OnServer:
         )
         await self.nats.stream_for("dlq.any")
         await subscriber.start()
-        yield
-        await subscriber.stop()
+        try:
+            yield
+        finally:
+            await subscriber.stop()
 
     async def done(self):
         async def settled():
             found = []
             for stream in await self.nats.jetstream.streams_info():
-                consumers = await self.nats.jetstream.consumers_info(stream.config.name)
-                found += [info.num_pending + info.num_ack_pending for info in consumers]
+                name = stream.config.name
+                consumers = await self.nats.jetstream.consumers_info(name)
+                found += [await unsettled(self.nats, name, each.name) for each in consumers]
             return found and not any(found)
 
         await self.until(settled)
@@ -89,10 +94,12 @@ class OnServer:
         return [(s.body, s.headers) async for s in DeadLetterBox(self.nats).letters()]
 
 
-@pytest.fixture(params=["memory", "server"])
-def bus(request):
+@pytest.fixture(params=["memory", "server", "server by public doors"])
+def bus(request, monkeypatch):
+    """Run on the bus, and on the server both ways: by what is known of the client, and without."""
     if request.param == "memory":
         return InMemory()
+    monkeypatch.setattr(inline, "IS_INLINE", request.param == "server")
     return OnServer(request.getfixturevalue("nats"), request.getfixturevalue("until"))
 
 

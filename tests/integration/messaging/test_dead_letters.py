@@ -6,19 +6,20 @@ import asyncio
 import time
 from datetime import timedelta
 
-import pytest
 from nats.js.errors import NotFoundError
 
 from glam_sdk.events import DEAD_LETTER_STREAM, Event
 from glam_sdk.messaging import (
     Backoff,
     ConsumerPolicy,
+    DeadLetterBox,
     Delivery,
     Permanent,
     Publisher,
     Retry,
     handles,
 )
+from tests.integration.messaging.conftest import unsettled
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -33,21 +34,6 @@ async def letters(nats):
     except NotFoundError:
         return []
     return [await js.get_msg(DEAD_LETTER_STREAM.name, seq) for seq in range(1, last + 1)]
-
-
-async def unsettled(nats):
-    info = await nats.jetstream.consumer_info("ORDERS", "billing")
-    return info.num_ack_pending + info.num_pending
-
-
-@pytest.fixture
-def gone(nats, until):
-    """Wait until every message of the consumer is settled."""
-
-    async def settled():
-        return await unsettled(nats) == 0
-
-    return lambda: until(settled)
 
 
 POISON = {
@@ -91,6 +77,30 @@ async def test_poison_is_kept_with_bytes_headers_and_reason(nats, receiving, unt
     }  # fmt: skip
     assert "not JSON" in headers["x-dead-letter-error"]
     assert seen == [5]
+
+
+async def test_a_message_that_leaves_no_room_for_the_reason_is_kept(nats, receiving, gone):
+    """The error's text goes first, then all headers; where it came from is known all the same."""
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced) -> None:
+        raise Permanent("x" * 500)
+
+    start = b'{"event_id": "e-1", "subject": "evt.orders.placed", "timestamp": '
+    start += b'"2026-01-15T10:30:45+00:00", "payload": {"number": 1, "note": "'
+    publisher, largest = Publisher(nats, "orders"), nats.client.max_payload
+    bodies = [start.ljust(largest - room, b"?") + b'"}}' for room in (1500, 900, 400, 60)]
+    async with receiving(bill):
+        for number, body in enumerate(bodies):
+            await publisher.publish_raw("evt.orders.placed", body, {"Nats-Msg-Id": f"{number}"})
+        await gone()
+    kept = [letter async for letter in DeadLetterBox(nats).letters()]
+    kept.sort(key=lambda letter: len(letter.body))
+    assert [letter.body for letter in kept] == bodies
+    assert [bool(letter["x-dead-letter-error"]) for letter in kept] == [True, False, False, False]
+    assert [letter["x-dead-letter-reason"] for letter in kept] == ["permanent"] * 2 + [""] * 2
+    assert {letter["x-dead-letter-consumer"] for letter in kept} == {"billing"}
+    assert {letter["x-dead-letter-subject"] for letter in kept} == {"evt.orders.placed"}
 
 
 async def test_an_exhausted_message_is_a_dead_letter_once(nats, receiving, until, gone):
@@ -151,7 +161,11 @@ async def test_a_message_is_kept_while_dead_letters_cannot_be_stored(nats, recei
         await until(lambda: calls)
         await publisher.publish(OrderPlaced(number=2))
         await until(lambda: 2 in calls)
-        assert await unsettled(nats) == 1
+
+        async def one_is_kept():
+            return await unsettled(nats) == 1
+
+        await until(one_is_kept)
         await nats.jetstream.delete_stream(DEAD_LETTER_STREAM.name)
         await gone()
     (letter,) = await letters(nats)

@@ -9,10 +9,9 @@ from datetime import timedelta
 import pytest
 from nats.js.api import DiscardPolicy
 
-from glam_sdk.config import NatsSettings
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import MESSAGE_ID_HEADER, Event, StreamSpec, decode, envelope_of
-from glam_sdk.messaging import Nats, Publisher, StreamFullError, ensure_stream, inline
+from glam_sdk.messaging import Publisher, StreamFullError, ensure_stream, inline
 from glam_sdk.messaging.fast_ingest import _Batch
 from glam_sdk.messaging.outgoing import Outgoing
 from glam_sdk.testing.nats import NatsServer
@@ -111,11 +110,11 @@ async def test_a_stream_that_fills_up_is_an_error_and_keeps_what_it_took(nats):
 
 @pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("fault", ["kill", "delete"])
-async def test_each_event_is_there_once_after_a_fault_within_the_batch(until, fault):
+async def test_each_event_is_there_once_after_a_fault_within_the_batch(connect, until, fault):
     """Server killed or stream deleted mid-batch: the call goes on under the same ids."""
     with NatsServer() as server:
-        nats = Nats(NatsSettings(servers=(server.url,)), service_name="shop", streams=(FAST,))
-        await nats.start()
+        # Without a stream that stays, the server removes the directory of all of them for a moment.
+        nats = await connect(server, "shop", streams=(FAST, StreamSpec("STAYS")))
         publisher, events = Publisher(nats, "shop"), sales(6000)
         await publisher.publish(events[0])
         sent = nats.client.stats["out_msgs"]
@@ -138,11 +137,10 @@ async def test_each_event_is_there_once_after_a_fault_within_the_batch(until, fa
         assert 5999 in counts  # What was stored before went with the stream.
 
 
-async def test_a_frozen_server_costs_a_publish_its_deadline_and_a_batch_some_time(until):
+async def test_a_frozen_server_costs_a_publish_its_deadline_and_a_batch_some_time(connect, until):
     """Nothing is lost or doubled by what the server does with it after it thaws."""
     with NatsServer() as server:
-        nats = Nats(NatsSettings(servers=(server.url,)), service_name="shop", streams=(FAST,))
-        await nats.start()
+        nats = await connect(server, "shop", streams=(FAST,))
         publisher, events = Publisher(nats, "shop"), sales(4000)
         await publisher.publish(events[0])
         sent = nats.client.stats["out_msgs"]

@@ -11,7 +11,7 @@ import pytest
 
 from glam_sdk.config import NatsSettings
 from glam_sdk.errors import MessageBusError
-from glam_sdk.events import Event
+from glam_sdk.events import Event, StreamSpec
 from glam_sdk.messaging import (
     Backoff,
     ConsumerPolicy,
@@ -20,9 +20,11 @@ from glam_sdk.messaging import (
     Publisher,
     StreamFullError,
     Subscriber,
+    ensure_stream,
     handles,
 )
 from glam_sdk.testing.nats import NatsServer
+from tests.integration.messaging.conftest import answered
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -43,18 +45,17 @@ async def test_stop_waits_for_running_handlers_and_hands_back_the_rest(nats, rec
         done.append(delivery.sequence)
 
     one_at_a_time = ConsumerPolicy(concurrency=1)
-    subscriber = Subscriber(nats, [bill], service_name="billing", policy=one_at_a_time)
-    await subscriber.start()
     publisher = Publisher(nats, "orders")
-    for _ in range(3):
-        await publisher.publish(ORDER)
-    await until(lambda: entered)
-    stopping = asyncio.create_task(subscriber.stop())
-    gate.set()
-    await stopping
+    async with receiving(bill, policy=one_at_a_time) as subscriber:
+        for _ in range(3):
+            await publisher.publish(ORDER)
+        await until(lambda: entered)
+        stopping = asyncio.create_task(subscriber.stop())
+        gate.set()
+        await stopping
     assert entered == done == [1]
-    async with receiving(bill):
-        await until(lambda: len(done) == 3, timeout_s=5)  # Far less than the first's ack_wait.
+    async with receiving(bill, policy=one_at_a_time):
+        await until(lambda: len(done) == 3, timeout_s=20)  # Less than ack_wait.
     assert sorted(done) == [1, 2, 3]
 
 
@@ -75,8 +76,8 @@ async def test_a_handler_that_outlasts_the_deadline_gives_its_message_back(nats,
     async with receiving(hang, policy=impatient):
         await Publisher(nats, "orders").publish(ORDER)
         await entered.wait()
-    async with receiving(bill):
-        await until(lambda: done, timeout_s=5)
+    async with receiving(bill, policy=impatient):
+        await until(lambda: done, timeout_s=20)  # Less than ack_wait.
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -127,6 +128,8 @@ async def test_a_deleted_stream_is_made_again(nats, receiving, until, pulling):
     async def bill(event: OrderPlaced) -> None:
         seen.add(event.number)
 
+    # Without a stream that stays, the server removes the directory of all of them for a moment.
+    await ensure_stream(nats.jetstream, StreamSpec("STAYS"))
     publisher = Publisher(nats, "orders")
     async with receiving(bill) as subscriber:
         await publisher.publish(OrderPlaced(number=1))
@@ -236,20 +239,17 @@ async def test_a_deleted_consumer_goes_on_where_it_was(nats, receiving, until):
     assert set(handled.values()) == {1}
 
 
-async def test_a_full_stream_is_one_immediate_error(server, nats):
+async def test_a_full_stream_is_one_immediate_error(server, nats, connect):
     """It is typed, not retried, and says what to do."""
     limits = {"max_msgs": 1, "discard": "new"}
     await nats.jetstream.add_stream(name="ORDERS", subjects=["evt.orders.>"], **limits)
     await nats.jetstream.publish("evt.orders.placed", b"first")
-    other = Nats(NatsSettings(servers=(server.url,)), service_name="shop")
-    await other.start()
-    publisher = Publisher(other, "shop")
+    publisher = Publisher(await connect(server, "shop"), "shop")
     async with asyncio.timeout(2):
         with pytest.raises(StreamFullError, match="full") as caught:
             await publisher.publish(ORDER)
         with pytest.raises(StreamFullError, match="full"):
             await publisher.publish_many([ORDER, ORDER])
-    await other.stop()
     assert (caught.value.code, caught.value.retryable) == ("STREAM_FULL", False)
 
 
@@ -337,12 +337,10 @@ async def test_a_blocked_event_loop_costs_no_attempt(nats, receiving, until):
     assert attempts == [1, 2]
 
 
-async def test_stopping_takes_no_longer_than_said_while_the_server_hangs():
+async def test_stopping_takes_no_longer_than_said_while_the_server_hangs(connect):
     """Neither to drain nor to close, with more buffered than a socket takes."""
     with NatsServer() as own:
-        settings = NatsSettings(servers=(own.url,), drain_timeout_s=1)
-        nats = Nats(settings, service_name="orders")
-        await nats.start()
+        nats = await connect(own, drain_timeout_s=1)
         await nats.client.subscribe("evt.orders.placed")
         await nats.client.flush()
         own.freeze()
@@ -354,11 +352,10 @@ async def test_stopping_takes_no_longer_than_said_while_the_server_hangs():
         assert time.monotonic() - started < 5
 
 
-async def test_stopping_after_the_server_died_is_no_error(until):
+async def test_stopping_after_the_server_died_is_no_error(connect, until):
     """What was buffered since is gone with it; the process ends as it should."""
     with NatsServer() as own:
-        nats = Nats(NatsSettings(servers=(own.url,)), service_name="orders")
-        await nats.start()
+        nats = await connect(own)
         own.kill()
         await until(lambda: not nats.is_connected)
         await nats.client.publish("evt.orders.placed", b"{}")
@@ -379,7 +376,7 @@ async def test_many_events_survive_a_killed_server_once_each(server, nats, until
     server.kill()
     server.start()
     sent = await sending
-    state = (await nats.jetstream.stream_info("ORDERS")).state
+    state = (await answered(nats.jetstream.stream_info, "ORDERS")).state
     bodies = [
         (await nats.jetstream.get_msg("ORDERS", n)).data for n in range(1, state.last_seq, 50)
     ]

@@ -109,7 +109,7 @@ async def test_a_failing_flood_is_paced_and_goes_on_at_once(
         # Those of the beginning, and one for each pause; unpaced it would be hundreds.
         assert sum(outage.tried.values()) < AFTER + 30
         outage.down.clear()
-        await until(lambda: len(outage.tried) == FLOOD, timeout_s=10)
+        await until(lambda: len(outage.tried) == FLOOD)
         await until(lambda: pause() == [0.0])
         assert (await subscriber.check()).data["slowed_handlers"] == 0
     assert max(outage.tried.values()) <= 4

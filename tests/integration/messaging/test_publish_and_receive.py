@@ -19,14 +19,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from glam_sdk import context
-from glam_sdk.config import NatsSettings
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event, StreamSpec, encode, envelope_of
 from glam_sdk.messaging import (
     Delivery,
     MessageTooLargeError,
     MessagingTelemetry,
-    Nats,
     Publisher,
     Subscriber,
     handles,
@@ -41,12 +39,7 @@ class OrderPlaced(Event, subject="evt.orders.placed"):
 ORDER = OrderPlaced(order_id=UUID(int=1), total=Decimal("9.90"))
 
 
-async def unsettled(nats, durable="billing"):
-    info = await nats.jetstream.consumer_info("ORDERS", durable)
-    return info.num_ack_pending + info.num_pending
-
-
-async def test_an_event_reaches_its_handler_in_the_same_trace(nats, receiving, until):
+async def test_an_event_reaches_its_handler_in_the_same_trace(nats, receiving, until, gone):
     """Typed in, typed out: one trace, the consumer's span under the producer's, and an ack."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
@@ -73,7 +66,7 @@ async def test_an_event_reaches_its_handler_in_the_same_trace(nats, receiving, u
     assert produced.kind is trace.SpanKind.PRODUCER
     assert produced.attributes["messaging.operation.type"] == "send"
     assert produced.attributes["messaging.message.conversation_id"] == sent.correlation_id
-    assert await unsettled(nats) == 0
+    await gone()
 
 
 async def test_the_stored_message_is_what_old_consumers_read(nats):
@@ -139,7 +132,7 @@ async def test_what_is_too_large_is_refused_before_sending(
     assert client.stats["reconnects"] == 0
 
 
-async def test_a_failed_message_comes_again_until_it_succeeds(nats, receiving, until):
+async def test_a_failed_message_comes_again_until_it_succeeds(nats, receiving, until, gone):
     """Errors cost attempts, not the message."""
     attempts = []
 
@@ -153,10 +146,10 @@ async def test_a_failed_message_comes_again_until_it_succeeds(nats, receiving, u
         await Publisher(nats, "orders").publish(ORDER)
         await until(lambda: len(attempts) == 5)
     assert attempts == [1, 2, 3, 4, 5]
-    assert await unsettled(nats) == 0
+    await gone()
 
 
-async def test_a_handler_slower_than_ack_wait_runs_once(nats, receiving, until):
+async def test_a_handler_slower_than_ack_wait_runs_once(nats, receiving, until, gone):
     """Heartbeats keep the server from giving the message to somebody else."""
     started, done = [], []
 
@@ -170,7 +163,7 @@ async def test_a_handler_slower_than_ack_wait_runs_once(nats, receiving, until):
         await Publisher(nats, "orders").publish(ORDER)
         await until(lambda: done)
     assert started == done == [1]
-    assert await unsettled(nats) == 0
+    await gone()
 
 
 async def test_handlers_run_side_by_side_up_to_the_limit(nats, receiving, until):
@@ -290,14 +283,14 @@ async def test_many_events_are_sent_in_order_under_one_span(nats, receiving, unt
     assert (await nats.jetstream.stream_info("ORDERS")).state.messages == 600
 
 
-async def test_an_event_can_be_held_back_by_the_server(server, nats, receiving, until):
+async def test_an_event_can_be_held_back_by_the_server(
+    server, nats, connect, receiving, until, gone
+):
     """It comes once, when its time has come, with its trace; a plain stream refuses it."""
     with pytest.raises(MessageBusError) as caught:
         await Publisher(nats, "orders").publish(ORDER, delay=timedelta(seconds=1))
     assert caught.value.retryable is False
-    spec = StreamSpec("ORDERS", allow_schedules=True)
-    service = Nats(NatsSettings(servers=(server.url,)), service_name="orders", streams=[spec])
-    await service.start()
+    service = await connect(server, streams=[StreamSpec("ORDERS", allow_schedules=True)])
     seen = []
 
     @handles(OrderPlaced, durable="billing")
@@ -311,5 +304,4 @@ async def test_an_event_can_be_held_back_by_the_server(server, nats, receiving, 
     ((delivery, at),) = seen
     assert delivery.event_id == sent.event_id
     assert at - begun > 0.9
-    assert await unsettled(nats) == 0
-    await service.stop()
+    await gone()

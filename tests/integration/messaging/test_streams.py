@@ -7,12 +7,11 @@ from datetime import timedelta
 import pytest
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from glam_sdk.config import NatsSettings, load_settings
+from glam_sdk.config import load_settings
 from glam_sdk.errors import MessageBusError
 from glam_sdk.events import Event, StreamSpec
 from glam_sdk.messaging import (
     ConsumerPolicy,
-    Nats,
     Publisher,
     ensure_stream,
     handles,
@@ -78,14 +77,12 @@ async def test_only_not_found_counts_as_missing(nats):
         await ensure_stream(client.jetstream(), StreamSpec("SHOP"))
 
 
-async def test_an_old_stream_learns_subjects_of_any_depth(server, nats):
+async def test_an_old_stream_learns_subjects_of_any_depth(server, nats, connect):
     """The owner replaces ``evt.x.*``, which misses subjects with more than three tokens."""
     old = StreamConfig(name="NOTIFICATION", subjects=["cmd.notification.*", "evt.notification.*"])
     await nats.jetstream.add_stream(old)
-    owner = Nats(NatsSettings(servers=(server.url,)), service_name="notification-service")
-    await owner.start()
+    owner = await connect(server, "notification-service")
     await Publisher(owner, "notification-service").publish(MailSent(number=1))
-    await owner.stop()
     found = await config(nats, "NOTIFICATION")
     assert found.subjects == ["cmd.notification.>", "evt.notification.>"]
 
@@ -105,15 +102,13 @@ async def test_a_stream_under_another_name_is_found(nats):
     assert [s.config.name for s in await nats.jetstream.streams_info()] == ["MAIL"]
 
 
-async def test_declared_streams_are_there_after_start(server, nats, until):
+async def test_declared_streams_are_there_after_start(server, nats, connect):
     """A service's declarations are applied at start, before anything is sent."""
     spec = StreamSpec("SHOP", subjects=("evt.orders.>",))
-    service = Nats(NatsSettings(servers=(server.url,)), service_name="orders", streams=[spec])
-    await service.start()
+    service = await connect(server, streams=[spec])
     assert (await config(nats, "SHOP")).subjects == ["evt.orders.>"]
     await Publisher(service, "orders").publish(OrderPlaced(number=1))
     assert (await nats.jetstream.stream_info("SHOP")).state.messages == 1
-    await service.stop()
 
 
 async def test_changed_settings_reach_a_consumer_with_its_position_kept(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 import httpx
 import pytest
@@ -66,8 +67,8 @@ def test_a_background_task_is_not_in_the_duration(app, serve, telemetry, status)
     seen = []
 
     async def slow():
-        await asyncio.sleep(0.6)
-        seen.append(glam_sdk.trace_id())
+        await asyncio.sleep(0.3)
+        seen.append((glam_sdk.trace_id(), time.perf_counter()))
 
     @app.get("/later")
     async def later(tasks: BackgroundTasks) -> Response:
@@ -75,9 +76,12 @@ def test_a_background_task_is_not_in_the_duration(app, serve, telemetry, status)
         return Response(status_code=status, background=tasks)
 
     with serve(app) as client:
+        begun = time.perf_counter()
         answer = client.get("/later")
-    assert duration_ms(telemetry) < 500
-    assert seen == [answer.headers["x-trace-id"]]
+    ((trace_id, ended),) = seen
+    # However long a busy machine takes for the request itself.
+    assert duration_ms(telemetry) < (ended - begun) * 1000 - 250
+    assert trace_id == answer.headers["x-trace-id"]
 
 
 def test_a_file_is_served_with_ids_and_its_route(app, serve, telemetry, tmp_path):

@@ -182,6 +182,7 @@ def test_a_secret_of_the_wrong_type_is_not_shown(root) -> None:
         (f"database: {{password: !{SECRET} x}}", "is not valid YAML"),
         ("- 1", "config/shared.yml: expected keys with values at the top level."),
         ("log: &l\n  x: *l", "config/shared.yml is not valid YAML"),
+        ("a: \x07", "config/shared.yml is not valid YAML: special characters are not allowed"),
         ("service: {version: 2026-02-31}", "config/shared.yml:1: the value cannot be read"),
         (
             "log:\n  level: INFO\n  level: DEBUG",

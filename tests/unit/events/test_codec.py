@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glam_sdk.events import Envelope, MalformedEventError, decode, encode
+from glam_sdk.events.codec import envelope_from
 
 MOMENT = datetime(2026, 1, 15, 10, 30, 45, 123456, tzinfo=UTC)
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -171,3 +173,14 @@ def test_any_values_in_the_known_keys_are_read_or_refused(body):
     """Wrong types in the right keys never raise anything but our own error."""
     with suppress(MalformedEventError):
         assert isinstance(decode(json.dumps(body).encode()), Envelope)
+
+
+class Subjects(StrEnum):
+    PLACED = "evt.orders.placed"
+
+
+def test_a_text_of_a_class_of_its_own_is_a_text():
+    """Such as a subject kept in an enum."""
+    event = {"event_id": "e-1", "subject": Subjects.PLACED, "payload": {}}
+    found = envelope_from({**event, "timestamp": "2026-01-15T10:30:45+00:00"})
+    assert found.subject == "evt.orders.placed"

@@ -37,7 +37,7 @@ def crew_of():
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the loop is what is looked at
             await asyncio.sleep(0)
 
@@ -193,3 +193,40 @@ async def test_a_message_that_is_held_is_known_again(crew_of):
     gate.set()
     await until(lambda: len(done) == 2)
     assert crew.find(Message(1, deliveries=2)) is None
+
+
+async def test_what_came_together_is_prepared_in_a_row_before_the_first_is_handled():
+    """Each once, in order, and what comes later when its turn is near."""
+    log = []
+
+    async def work(message):
+        log.append(("handled", message.sequence))
+        if message.sequence == 0:
+            crew.offer(Message(2))
+
+    crew = Crew(
+        1,
+        work,
+        admit=lambda _: True,
+        ended=lambda _: None,
+        prepare=lambda message: log.append(("prepared", message.sequence)),
+    )
+    crew.offer(*messages(2))
+    await until(lambda: len(log) == 6)
+    assert [what for what, _ in log] == ["prepared"] * 2 + ["handled", "prepared"] + ["handled"] * 2
+    assert [number for _, number in log] == [0, 1, 0, 2, 1, 2]
+
+
+async def test_what_is_taken_back_is_not_prepared_any_more():
+    """Nobody asks for it again."""
+    prepared = []
+
+    async def work(message):
+        pass
+
+    crew = Crew(1, work, admit=lambda _: True, ended=lambda _: None, prepare=prepared.append)
+    crew.offer(*messages(2))
+    assert len(crew.take_back()) == 2
+    crew.offer(Message(2))
+    await until(lambda: not crew.has_ready)
+    assert [message.sequence for message in prepared] == [2]

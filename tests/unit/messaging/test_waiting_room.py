@@ -35,7 +35,7 @@ class Released(list):
     """Collect what is let go, and wait for it."""
 
     async def until(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self) < count:  # noqa: ASYNC110 - the loop is what is looked at
                 await asyncio.sleep(0)
 

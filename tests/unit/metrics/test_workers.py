@@ -257,10 +257,10 @@ def test_a_scrape_sees_every_worker_and_loses_nothing_it_has_shown(tmp_path: Pat
 
 def test_a_worker_that_does_not_answer_counts_with_its_last_answer(tmp_path, monkeypatch) -> None:
     """A hung worker delays a scrape by the deadline at most, and takes nothing from the sum."""
-    monkeypatch.setattr("glam_sdk.telemetry.pipeline.worker_group._ANSWER_S", 0.2)
     one, hung = Worker(tmp_path), Worker(tmp_path)
     hung.value = 5
     assert one.scrape() == 5
+    monkeypatch.setattr("glam_sdk.telemetry.pipeline.worker_group._ANSWER_S", 0.2)
     with hung.group._writing:  # it hangs
         hung.value = 6
         started = time.monotonic()

@@ -17,6 +17,8 @@ from glam_sdk.errors import ConfigurationError
 from glam_sdk.testing import CapturedTelemetry, capture_telemetry
 
 HEAVY = ("fastapi", "starlette", "sqlalchemy", "nats", "httpx", "opentelemetry.sdk", "pydantic")
+UNUSED = ("requests", "grpc", "yaml", "difflib", "alembic", "sqlalchemy.dialects.postgresql")
+"""What a service without files, on SQLite, exporting by HTTP, has no use for: 20 MB together."""
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +39,20 @@ def test_importing_the_package_imports_no_framework() -> None:
     """``import glam_sdk`` stays cheap: frameworks and the SDK come with their first use."""
     code = f"import sys, glam_sdk; print([m for m in {HEAVY!r} if m in sys.modules])"
     assert run_python(code).stdout.strip() == "[]"
+
+
+def test_a_service_imports_only_what_it_uses() -> None:
+    """Whoever keeps to the defaults pays no memory and no start-up time for the rest."""
+    code = f"""
+import os, sys, fastapi, glam_sdk
+service = glam_sdk.init("orders")
+service.use_database()
+service.install(fastapi.FastAPI())
+print([m for m in {UNUSED!r} if m in sys.modules], flush=True)
+os._exit(0)  # nobody listens where it would export to
+"""
+    done = run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_every_name_of_the_front_door_can_be_imported() -> None:

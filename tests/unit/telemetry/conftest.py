@@ -8,13 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from glam_sdk.telemetry.log_chain import LogPipeline
-
-# A busy machine is no failure of a property.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 class Lines(list[bytes]):

@@ -93,7 +93,7 @@ def scrapes(reader, registry) -> tuple[str, str]:
     return text, openmetrics
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MEASUREMENTS, st.sets(NAMES, max_size=3))
 def test_whatever_is_measured_both_formats_can_be_read(measurements, registered):
     """All kinds, names that collide, hostile labels, and a registry that has the same names."""

@@ -88,3 +88,39 @@ def test_other_propagators_are_asked():
             assert plain.read({"traceparent": PARENT}, None) is None
     finally:
         propagate.set_global_textmap(usual)
+
+
+IDS = st.one_of(st.integers(0, 2), st.integers(0, 2**64 - 1))
+STATES = st.sampled_from([None, trace.TraceState([("a", "b")])])
+SENDERS = st.one_of(
+    st.none(),
+    st.builds(
+        lambda trace_id, span_id, flags, state: trace.NonRecordingSpan(
+            trace.SpanContext(trace_id, span_id, False, trace.TraceFlags(flags), state)
+        ),
+        IDS, IDS, st.integers(0, 255), STATES,
+    ),
+)  # fmt: skip
+ENTRIES = st.dictionaries(
+    st.text("ab_.-=;, %é1:/~", max_size=8),
+    st.one_of(st.text("ab_.-=;, %+é1:/~", max_size=200), st.integers()),
+    max_size=10,
+)
+
+
+@given(SENDERS, ENTRIES)
+def test_what_is_written_is_what_the_propagators_write(span, entries):
+    """For any context: the same headers, or left to them."""
+    context = Context() if span is None else trace.set_span_in_context(span, Context())
+    for key, value in entries.items():
+        context = baggage.set_baggage(key, value, context)
+    found, theirs = PlainHeaders().write(context), {}
+    propagate.inject(theirs, context)
+    assert found is None or found == theirs
+
+
+def test_the_usual_headers_are_written():
+    """A parent and an id as baggage are not left to the propagators, nor is nothing at all."""
+    headers = {"traceparent": PARENT, "baggage": "correlation_id=c-1"}
+    assert PlainHeaders().write(extract(headers, Context())) == headers
+    assert PlainHeaders().write(Context()) == {}

@@ -1,0 +1,36 @@
+"""The usual headers of a message are read as the client reads them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+
+from glam_sdk.messaging import inline
+from glam_sdk.messaging.header_lines import USUAL, parsed_lines, quicken
+
+NAMES = st.one_of(st.sampled_from(sorted(USUAL)), st.text(max_size=6))
+VALUES = st.text(st.one_of(st.characters(), st.sampled_from(" \t\x0b\x1c\u00a0:\n")), max_size=12)
+LINES = st.one_of(
+    st.builds(
+        "{}:{}{}".format, NAMES, st.sampled_from(["", " ", "\t"]), VALUES
+    ).map(lambda line: line.encode("utf-8", "surrogatepass")),
+    st.binary(max_size=12),
+)  # fmt: skip
+
+
+@given(st.lists(LINES, max_size=5).map(b"\r\n".join))
+def test_any_block_is_read_as_the_client_reads_it(raw):
+    """Names, values, blanks, what is no header, and what is no text."""
+    assert parsed_lines(raw) == Client._parse_header_lines(raw)
+    assert parsed_lines(raw + b"\r\n\r\n") == Client._parse_header_lines(raw + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_client_of_another_version_reads_them_itself(is_known, monkeypatch):
+    """Only where it is known to work is anything replaced."""
+    monkeypatch.setattr(inline, "IS_INLINE", is_known)
+    client = Client()
+    quicken(client)
+    assert (client._parse_header_lines is parsed_lines) is is_known

@@ -1,0 +1,96 @@
+"""What is written to the client's buffer is what the client would have written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.errors import Error
+
+from glam_sdk.messaging import inline
+from glam_sdk.messaging.write_buffer import post, put
+
+TEXTS = st.text(st.one_of(st.characters(), st.sampled_from(" \t\r\n:-x")), max_size=8)
+NAMES = st.one_of(st.sampled_from(["traceparent", "Nats-Msg-Id", "x-tenant"]), TEXTS)
+USUAL = {"Nats-Msg-Id": "1", "traceparent": "00-1-2-03"}
+
+
+class Flusher:
+    def done(self):
+        return False
+
+
+def connected():
+    """Return a client that believes to be connected, and keeps what it is to send."""
+    client = Client()
+    client._status = Client.CONNECTED
+    client._max_payload = 16
+    client._max_pending_size = 2_000_000
+    client._flush_queue = asyncio.Queue()
+    client._flusher_task = Flusher()
+    return client
+
+
+def state(client):
+    asked = client._flush_queue.qsize()
+    return client._pending, client._pending_data_size, dict(client.stats), asked
+
+
+@given(
+    st.dictionaries(NAMES, TEXTS, max_size=3),
+    st.one_of(st.sampled_from(["evt.orders.placed", "", "a b"]), TEXTS),
+    st.binary(max_size=20),
+)
+def test_any_message_is_written_as_the_client_writes_it_or_left_to_it(headers, subject, body):
+    """The same bytes, counts and call to the flusher; what the client refuses is left to it."""
+
+    async def compare():
+        ours, theirs = connected(), connected()
+        if post(ours, subject, body, reply="_INBOX.a", headers=headers):
+            await theirs.publish(subject, body, "_INBOX.a", headers=headers)
+            assert state(ours) == state(theirs)
+        else:
+            assert not ours._pending
+
+    asyncio.run(compare())
+
+
+async def test_the_usual_message_and_its_acknowledgement_need_no_client():
+    """Both are written, and one call to the flusher does for both."""
+    ours, theirs = connected(), connected()
+    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL)
+    assert put(ours, b"PUB $JS.ACK.a  0\r\n\r\n")
+    await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
+    await theirs.publish("$JS.ACK.a")
+    assert state(ours) == state(theirs)
+
+
+@pytest.mark.parametrize("reason", ["version", "lost", "draining", "crowded", "no flusher", "new"])
+async def test_what_the_client_would_not_just_write_is_left_to_it(reason, monkeypatch):
+    """It waits, buffers or refuses as it sees fit."""
+    client = connected()
+    if reason == "version":
+        monkeypatch.setattr(inline, "IS_INLINE", False)
+    elif reason == "lost":
+        client._status = Client.RECONNECTING
+    elif reason == "draining":
+        client._status = Client.DRAINING_PUBS
+    elif reason == "crowded":
+        client._pending_data_size = 1_500_000
+    elif reason == "no flusher":
+        client._flusher_task = None
+    else:
+        client = Client()
+    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL)
+    assert not client._pending
+
+
+async def test_what_the_client_refuses_is_refused_as_ever():
+    """A header that cannot be sent is the client's error, and nothing is written."""
+    client, headers = connected(), {"a b": "1"}
+    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=headers)
+    with pytest.raises(Error):
+        await client.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=headers)
