@@ -17,7 +17,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -31,6 +31,12 @@ from benchmarks.table import markdown
 
 _CONNECTIONS = 16
 _WARM_UP_S = 0.5
+# Sent soon after the load, so that each slice pays for all its own spans.
+_SOON = {
+    "OTEL_BSP_SCHEDULE_DELAY": "200",
+    "OTEL_BLRP_SCHEDULE_DELAY": "200",
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,10 @@ def make_database(path: Path) -> Path:
     return path
 
 
-def start_server(peer: Peer, run: Path, sink_port: str, core: int | None) -> Server:
-    """Prepare a peer's server: its directory, its copy of the database, where it exports."""
+def start_server(
+    peer: Peer, run: Path, sink_port: str, core: int | None, pace: Mapping[str, str]
+) -> Server:
+    """Prepare a peer's server: its directory, its database, where and when it exports."""
     directory = run / peer.name
     directory.mkdir()
     environment = {
@@ -101,10 +109,7 @@ def start_server(peer: Peer, run: Path, sink_port: str, core: int | None) -> Ser
         "OTEL_SERVICE_NAME": "orders",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink_port}/{peer.name}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        # Sent soon after the load, so that each slice pays for all its own spans.
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-        "OTEL_BLRP_SCHEDULE_DELAY": "200",
-        "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+        **pace,
     }
     return Server(peer, directory, environment, core)
 
@@ -124,8 +129,8 @@ def run_rounds(options: Options, servers: Sequence[Server], bench: Bench) -> Ite
         print(f"{done} …", file=sys.stderr, flush=True)
 
 
-def run(options: Options) -> list[Slice]:
-    """Start everything, measure, end everything."""
+def run(options: Options) -> tuple[list[Slice], dict[str, float]]:
+    """Start everything, measure, end everything; returns each peer's memory in MiB as well."""
     server_core, other_core = cores()
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glam-bench-")))
@@ -135,10 +140,11 @@ def run(options: Options) -> list[Slice]:
         speed = stack.enter_context(Tool("benchmarks.speed", server_core))
         port = sink.read()
         servers = [
-            stack.enter_context(start_server(peer, work, port, server_core))
+            stack.enter_context(start_server(peer, work, port, server_core, _SOON))
             for peer in options.peers
         ]
-        return list(run_rounds(options, servers, Bench(load, sink, speed, _CONNECTIONS)))
+        slices = list(run_rounds(options, servers, Bench(load, sink, speed, _CONNECTIONS)))
+        return slices, {server.peer.name: server.resident_mib() for server in servers}
 
 
 def stop_once(*_: object) -> None:
@@ -157,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, stop_once)
     try:
-        slices = run(options)
+        slices, memory = run(options)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
@@ -168,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for peer in options.peers:
         print(f"- {peer.name}: {peer.note}")
     print(f"\n{surroundings()}\n{markdown(slices)}")
+    resident = ", ".join(f"{peer} {mib:.0f}" for peer, mib in memory.items())
+    print(f"\nResident memory after all rounds, MiB: {resident}.")
     return 1 if any(one.failed for one in slices) else 0
 
 

@@ -58,8 +58,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head = self._received.find(b"\r\n\r\n")
-        if head < 0 or len(self._received) < head + 4 + content_length(self._received[:head]):
+        if not is_complete(self._received):
             return
         self._job.done += 1
         if self._received[9:12] != b"200":
@@ -71,6 +70,12 @@ class _Connection(asyncio.Protocol):
         if self._is_waiting:
             self._job.failed += 1
         self._job.closed()
+
+
+def is_complete(received: bytes) -> bool:
+    """Tell whether all of an answer is there."""
+    head = received.find(b"\r\n\r\n")
+    return head >= 0 and len(received) >= head + 4 + content_length(received[:head])
 
 
 def content_length(head: bytes) -> int:

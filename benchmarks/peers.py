@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 ENDPOINTS: Final = {"ping": "/ping", "items": "/items/*", "db": "/db/*"}
 """Path of each endpoint; ``*`` runs through the ids 1 to 1000."""
+
+_ELSEWHERE: Final = Path(__file__).resolve().parent.parent / ".venv" / "peers" / "bin" / "python"
+"""Interpreter of the peers that want other versions than ours; see the README for the command."""
 
 _TENTH: Final = {
     "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
@@ -28,6 +33,8 @@ class Peer:
         endpoints: The endpoints at which it differs from another peer.
         by_default: Whether it runs when no peers are chosen.
         sampled: Share of the requests that have spans.
+        python: Its interpreter.
+        base: The peer that it is compared to.
     """
 
     name: str
@@ -37,10 +44,18 @@ class Peer:
     endpoints: tuple[str, ...] = tuple(ENDPOINTS)
     by_default: bool = True
     sampled: float = 1.0
+    python: Path = Path(sys.executable)
+    base: str = "bare"
 
 
 _ALL: Final = (
     Peer("bare", "bare", "FastAPI, no telemetry, no log lines"),
+    Peer(
+        "bare-again",
+        "bare",
+        "the same once more: what two equal servers differ by",
+        by_default=False,
+    ),
     Peer("stock", "stock", "OpenTelemetry's FastAPI instrumentation, defaults", _STABLE),
     Peer(
         "stock-lean",
@@ -80,12 +95,39 @@ _ALL: Final = (
         ("db",),
         by_default=False,
     ),
+    Peer(
+        "logfire",
+        "logfire_app",
+        "Pydantic Logfire, exporting by OTLP only",
+        python=_ELSEWHERE,
+        by_default=False,
+    ),
+    Peer(
+        "litestar-bare",
+        "litestar_app",
+        "Litestar, no telemetry, no log lines",
+        {"BENCH_BARE": "1"},
+        python=_ELSEWHERE,
+        base="litestar-bare",
+        by_default=False,
+    ),
+    Peer(
+        "litestar",
+        "litestar_app",
+        "Litestar with its OpenTelemetry plugin, compared to its own bare",
+        python=_ELSEWHERE,
+        base="litestar-bare",
+        by_default=False,
+    ),
 )
 PEERS: Final = {peer.name: peer for peer in _ALL}
 
 
 def choose(names: str) -> list[Peer]:
-    """Return the peers of a comma-separated list, ``bare`` always first; empty: the default ones.
+    """Return the peers of a comma-separated list and what they are compared to, ``bare`` first.
+
+    An empty list stands for the default ones. A peer that is not installed is left out, and a line
+    on standard error says so.
 
     Raises:
         ValueError: If a name is unknown.
@@ -95,4 +137,12 @@ def choose(names: str) -> list[Peer]:
         raise ValueError(f"No such peer: {', '.join(sorted(unknown))}. Known: {', '.join(PEERS)}.")
     if not wanted:
         return [peer for peer in _ALL if peer.by_default]
-    return [peer for peer in _ALL if peer.name in wanted or peer.name == "bare"]
+    wanted |= {"bare", *(PEERS[name].base for name in wanted)}
+    found = []
+    for peer in (peer for peer in _ALL if peer.name in wanted):
+        if peer.python.exists():
+            found.append(peer)
+        else:
+            reason = f"{peer.python} is not there; benchmarks/README.md says how to make it"
+            print(f"{peer.name} is left out: {reason}.", file=sys.stderr)
+    return found

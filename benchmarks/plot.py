@@ -36,11 +36,12 @@ def bars(slices: Sequence[Slice]) -> list[Bar]:
     def cost(one: Slice) -> float:
         return one.cpu_us * quiet_ms / one.speed_ms
 
-    bare = {(s.endpoint, s.round): cost(s) for s in slices if s.peer == "bare"}
+    costs = {(s.peer, s.endpoint, s.round): cost(s) for s in slices}
     over: dict[tuple[str, str], list[float]] = {}
     for one in slices:
-        if one.peer != "bare":
-            spent = cost(one) - bare[one.endpoint, one.round]
+        base = PEERS[one.peer].base
+        if one.peer != base:
+            spent = cost(one) - costs[base, one.endpoint, one.round]
             over.setdefault((one.endpoint, one.peer), []).append(spent)
     return [
         Bar(endpoint, peer, median(over[endpoint, peer]))

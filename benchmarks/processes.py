@@ -127,7 +127,7 @@ class Server:
         own = {key: os.environ[key] for key in _KEPT if key in os.environ}
         own |= {"PYTHONPATH": str(_PROJECT), **self._environment, **self.peer.environment}
         target = f"benchmarks.apps.{self.peer.module}:app"
-        command = [sys.executable, "-m", "uvicorn", target, "--host", "127.0.0.1"]
+        command = [str(self.peer.python), "-m", "uvicorn", target, "--host", "127.0.0.1"]
         with self._log.open("wb") as log, pinned(self._core):
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port), *_UVICORN],
@@ -168,6 +168,11 @@ class Server:
         has nanoseconds and, unlike the per-thread files in ``/proc``, keeps ended threads.
         """
         return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def resident_mib(self) -> float:
+        """Return the memory it has now."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def log_bytes(self) -> int:
         """Return the size of its log so far."""

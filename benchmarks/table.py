@@ -28,9 +28,10 @@ def markdown(slices: Sequence[Slice]) -> str:
     text = [f"Speed monitor, ms: {quiet_ms:.3f} quiet, {middle:.3f} median, {worst:.3f} worst."]
     for endpoint in dict.fromkeys(one.endpoint for one in slices):
         here = [one for one in slices if one.endpoint == endpoint]
-        bare = {one.round: _cpu_us(one, quiet_ms) for one in here if one.peer == "bare"}
         text += ["", f"### /{endpoint}", "", _HEAD]
         for peer in [name for name in PEERS if any(one.peer == name for one in here)]:
+            base = PEERS[peer].base
+            bare = {one.round: _cpu_us(one, quiet_ms) for one in here if one.peer == base}
             text.append(_row([one for one in here if one.peer == peer], bare, quiet_ms))
     return "\n".join([*text, *_warnings(slices)])
 
@@ -43,7 +44,7 @@ def _row(slices: Sequence[Slice], bare: dict[int, float], quiet_ms: float) -> st
     cpu = [_cpu_us(one, quiet_ms) for one in slices]
     over = [_cpu_us(one, quiet_ms) - bare[one.round] for one in slices]
     ratio = [_cpu_us(one, quiet_ms) / bare[one.round] for one in slices]
-    is_bare = slices[0].peer == "bare"
+    is_bare = slices[0].peer == PEERS[slices[0].peer].base
     cells = [
         slices[0].peer,
         cell(cpu, ".0f"),

@@ -58,6 +58,14 @@ def plain_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
+async def fetch(sessions: Sessions, item_id: int) -> Item:
+    """Read a row by its key."""
+    async with sessions() as session:
+        found = await session.execute(select(ItemRow).where(ItemRow.id == item_id))
+        row = found.scalar_one()
+        return Item(id=row.id, name=row.name, price=row.price)
+
+
 def add_routes(app: FastAPI, sessions: Sessions, log_item: LogItem | None = None) -> None:
     """Add the three routes.
 
@@ -79,7 +87,4 @@ def add_routes(app: FastAPI, sessions: Sessions, log_item: LogItem | None = None
 
     @app.get("/db/{item_id}")
     async def get_row(item_id: int) -> Item:
-        async with sessions() as session:
-            found = await session.execute(select(ItemRow).where(ItemRow.id == item_id))
-            row = found.scalar_one()
-            return Item(id=row.id, name=row.name, price=row.price)
+        return await fetch(sessions, item_id)

@@ -31,15 +31,19 @@ class AccessLog:
             return
         fields = exchange.log_fields(shared)
         event = "websocket.closed" if exchange.is_websocket else "http.request"
-        if level == "error" and isinstance(exchange.error, Exception):
-            self._log.error(event, **fields(), exc_info=exchange.shown_error)
+        if level == "error":
+            if isinstance(exchange.error, Exception):
+                fields["exc_info"] = exchange.shown_error
+            self._log.error(event, **fields)
+        elif level == "warning":
+            self._log.warning(event, **fields)
         else:
-            self._log.log_later(level, event, fields)
+            self._log.info(event, **fields)
 
     def late_failure(self, exchange: Exchange, exc: Exception) -> None:
         """Log what failed after the response was complete, such as a background task."""
         fields = exchange.log_fields(exchange.outcome())
-        self._log.error("http.background_failed", **fields(), exc_info=exc)
+        self._log.error("http.background_failed", **fields, exc_info=exc)
 
     def _level(self, exchange: Exchange, *, has_failed: bool) -> str | None:
         if exchange.is_excluded and exchange.error is None:

@@ -6,9 +6,8 @@ Flow: step 1. One object a request; it ends exactly once, when the last byte is 
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter, time_ns
 from typing import Any, Final
 
@@ -191,34 +190,26 @@ class Exchange:
             return self.error.code
         return self.code
 
-    def log_fields(self, shared: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Return what puts the fields of the access-log line together, now or later."""
-        path, client = shown_path(self.scope), self.scope.get("client")
-        return partial(_log_fields, shared, path, client, self.duration_s, self.shown_code())
-
-
-def _log_fields(
-    shared: Mapping[str, Any],
-    path: str,
-    client: Sequence[Any] | None,
-    duration_s: float,
-    code: str | None,
-) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        conv.HTTP_REQUEST_METHOD: span_method(shared[conv.HTTP_REQUEST_METHOD]),
-        conv.URL_PATH: path,
-    }
-    for key in (conv.HTTP_ROUTE, conv.HTTP_RESPONSE_STATUS_CODE):
-        if key in shared:
-            fields[key] = shared[key]
-    fields["duration_ms"] = round(duration_s * 1000, 3)
-    if client:
-        fields[conv.CLIENT_ADDRESS] = client[0]
-    if conv.ERROR_TYPE in shared:
-        fields[conv.ERROR_TYPE] = shared[conv.ERROR_TYPE]
-    if code is not None:
-        fields[conv.GLAM_ERROR_CODE] = code
-    return fields
+    def log_fields(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of the access-log line."""
+        scope = self.scope
+        fields: dict[str, Any] = {
+            conv.HTTP_REQUEST_METHOD: self.method,
+            conv.URL_PATH: shown_path(scope),
+        }
+        if (route := shared.get(conv.HTTP_ROUTE)) is not None:
+            fields[conv.HTTP_ROUTE] = route
+        if self.status is not None:
+            fields[conv.HTTP_RESPONSE_STATUS_CODE] = self.status
+        fields["duration_ms"] = round(self.duration_s * 1000, 3)
+        client = scope.get("client")
+        if client:
+            fields[conv.CLIENT_ADDRESS] = client[0]
+        if conv.ERROR_TYPE in shared:
+            fields[conv.ERROR_TYPE] = shared[conv.ERROR_TYPE]
+        if (code := self.shown_code()) is not None:
+            fields[conv.GLAM_ERROR_CODE] = code
+        return fields
 
 
 def is_orderly_close(exc: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -127,6 +126,8 @@ def reason_of(error: Mapping[str, Any], hidden: str | None) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the known name most like this one, if any is like it at all."""
+    import difflib  # only a slip of the pen needs it
+
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return found[0] if found else None
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from dotenv.parser import Binding, parse_stream
 from dotenv.variables import parse_variables
 
@@ -18,8 +16,6 @@ from glam_sdk.config.model import KeyPath, ServiceConfig, Source
 from glam_sdk.config.problems import Problems
 
 _DOTENV: Final = ".env"
-# What the YAML parser quotes may be a password that begins with `*` or `!`; its tokens are not.
-_QUOTED_TEXT: Final = re.compile(r"'(?!<)[^']{2,}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +89,10 @@ def read_yaml(root: Path, relative: str, problems: Problems) -> Layer:
     text = _read_text(root / relative, relative, problems)
     if text is None:
         return layer
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if isinstance(node, yaml.MappingNode):
-            layer.data = _YamlTree(loader, relative, layer.sources, problems).mapping(node, ())
-        elif node is not None and loader.construct_object(node, deep=True) is not None:
-            problems.add(f"{relative}: expected keys with values at the top level.")
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        problems.add(f"{relative}{_yaml_place(exc)} is not valid YAML: {_yaml_reason(exc)}.")
-    finally:
-        loader.dispose()
+    # A service without such a file never imports the parser: 1 MB, and milliseconds at start-up.
+    from glam_sdk.config.yaml_tree import parse
+
+    layer.data = parse(text, relative, layer.sources, problems)
     return layer
 
 
@@ -124,52 +113,6 @@ def export_otel_variables(settings: ServiceConfig) -> None:
             os.environ[name] = text
 
 
-@dataclass(frozen=True, slots=True)
-class _YamlTree:
-    """Turn YAML nodes into values while noting the line of each key."""
-
-    loader: yaml.SafeLoader
-    file: str
-    sources: dict[KeyPath, Source]
-    problems: Problems
-
-    def mapping(self, node: yaml.MappingNode, at: KeyPath) -> dict[str, Any]:
-        self._report_repeats(node)
-        self.loader.flatten_mapping(node)
-        values: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            # The text as written: `on`, `5` and `2026-01-01` are names here, not YAML values.
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
-            path = (*at, key)
-            self.sources[path] = self._source(key_node)
-            if isinstance(value_node, yaml.MappingNode):
-                values[key] = self.mapping(value_node, path)
-            else:
-                values[key] = self._leaf(value_node)
-        return values
-
-    def _leaf(self, node: yaml.Node) -> Any:
-        try:
-            return self.loader.construct_object(node, deep=True)
-        except ValueError:  # such as a date that no calendar has
-            self.problems.add(f"{self._source(node)}: the value cannot be read; put it in quotes.")
-            return None
-
-    def _report_repeats(self, node: yaml.MappingNode) -> None:
-        seen: dict[str, Source] = {}
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-                source = self._source(key_node)
-                if key_node.value in seen:
-                    self.problems.add(
-                        f"{source}: {key_node.value} stands twice, first at {seen[key_node.value]}."
-                    )
-                seen[key_node.value] = source
-
-    def _source(self, node: yaml.Node) -> Source:
-        return Source("file", place=f"{self.file}:{node.start_mark.line + 1}")
-
-
 def _read_text(path: Path, shown: str, problems: Problems) -> str | None:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -187,14 +130,3 @@ def _read_text(path: Path, shown: str, problems: Problems) -> str | None:
 def _line_of(binding: Binding) -> int:
     written = binding.original.string
     return binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
-
-
-def _yaml_place(exc: Exception) -> str:
-    mark = getattr(exc, "problem_mark", None)
-    return f":{mark.line + 1}" if mark else ""
-
-
-def _yaml_reason(exc: Exception) -> str:
-    # Only the parser's own words: a marked error would print the line, and the secret on it.
-    words = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "it is not readable"
-    return _QUOTED_TEXT.sub("a name", str(words))

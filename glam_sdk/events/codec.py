@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,12 +10,9 @@ import orjson
 from pydantic_core import from_json, to_jsonable_python
 
 from glam_sdk.errors import DomainError
-from glam_sdk.events.envelope import Envelope, format_timestamp
+from glam_sdk.events.envelope import Envelope, filled, format_timestamp
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_NAIVE_UTC
-
-# A frozen dataclass makes each of its fields the slow way, and every message has an envelope.
-_PUT: Final = tuple(getattr(Envelope, field.name).__set__ for field in fields(Envelope))
 
 
 class MalformedEventError(DomainError):
@@ -86,26 +82,33 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     Raises:
         MalformedEventError: It is not an event.
     """
-    payload = data.get("payload")
+    get = data.get
+    payload = get("payload")
     if not isinstance(payload, dict):
         raise MalformedEventError("The event has no payload object.")
-    metadata = data.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    correlation_id = _text(data.get("correlation_id")) or _text(metadata.get("correlation_id"))
-    event_id = _required(data, "event_id")
-    values = (
-        event_id,
-        _required(data, "subject"),
-        _timestamp(_required(data, "timestamp")),
-        payload,
-        correlation_id,
-        _text(data.get("idempotency_key")) or event_id,
-        metadata,
+    metadata = get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = {}
+    event_id = get("event_id")
+    if not isinstance(event_id, str) or not event_id:
+        raise _missing("event_id")
+    subject = get("subject")
+    if not isinstance(subject, str) or not subject:
+        raise _missing("subject")
+    timestamp = get("timestamp")
+    if not isinstance(timestamp, str) or not timestamp:
+        raise _missing("timestamp")
+    return filled(
+        (
+            event_id,
+            subject,
+            _timestamp(timestamp),
+            payload,
+            _text(get("correlation_id")) or _text(metadata.get("correlation_id")),
+            _text(get("idempotency_key")) or event_id,
+            metadata,
+        )
     )
-    envelope = object.__new__(Envelope)
-    for put, value in zip(_PUT, values, strict=True):
-        put(envelope, value)
-    return envelope
 
 
 def _wire_time(moment: datetime) -> datetime | str:
@@ -117,11 +120,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _required(data: Mapping[str, Any], key: str) -> str:
-    value = _text(data.get(key))
-    if value is None:
-        raise MalformedEventError(f"The event has no {key}; it must be a text that is not empty.")
-    return value
+def _missing(key: str) -> MalformedEventError:
+    return MalformedEventError(f"The event has no {key}; it must be a text that is not empty.")
 
 
 def _timestamp(value: str) -> datetime:

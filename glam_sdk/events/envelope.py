@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 MESSAGE_ID_HEADER: Final = "Nats-Msg-Id"
 """Header by which the server drops duplicates; its value is the idempotency key."""
+
+
+Values = tuple[str, str, datetime, dict[str, Any], str | None, str, Mapping[str, Any]]
+"""The values of an envelope in the order of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,25 @@ class Envelope:
         """Version of the payload's schema, if the producer gave one."""
         value = self.metadata.get("version")
         return value if isinstance(value, str) else None
+
+
+# A frozen dataclass fills each of its fields the slow way, and every message has an envelope.
+_put = tuple(getattr(Envelope, field.name).__set__ for field in fields(Envelope))
+_put_id, _put_subject, _put_time, _put_payload, _put_correlation_id, _put_key, _put_metadata = _put
+
+
+def filled(values: Values) -> Envelope:
+    """Return an envelope of values that need no look any more: key given, timestamp in UTC."""
+    event_id, subject, timestamp, payload, correlation_id, key, metadata = values
+    envelope = object.__new__(Envelope)
+    _put_id(envelope, event_id)
+    _put_subject(envelope, subject)
+    _put_time(envelope, timestamp)
+    _put_payload(envelope, payload)
+    _put_correlation_id(envelope, correlation_id)
+    _put_key(envelope, key)
+    _put_metadata(envelope, metadata)
+    return envelope
 
 
 def answer_metadata(envelope: Envelope) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError as SchemaError
 from glam_sdk import context
 from glam_sdk._internal.ids import new_correlation_id, new_event_id
 from glam_sdk.events.codec import MalformedEventError
-from glam_sdk.events.envelope import Envelope
+from glam_sdk.events.envelope import Envelope, filled
 from glam_sdk.events.subjects import check_subject
 
 
@@ -72,7 +72,7 @@ class Event(BaseModel):
             MalformedEventError: The payload does not fit the class; the message names the fields.
         """
         try:
-            return cls.model_validate(envelope.payload)
+            found: Self = cls.__pydantic_validator__.validate_python(envelope.payload)
         except SchemaError as exc:
             problems = "; ".join(
                 f"{'.'.join(map(str, error['loc'])) or 'payload'}: {error['msg']}"
@@ -81,6 +81,7 @@ class Event(BaseModel):
             raise MalformedEventError(
                 f"The payload of {envelope.subject} does not fit {cls.__name__}: {problems}."
             ) from exc
+        return found
 
 
 def envelope_of(
@@ -109,18 +110,18 @@ def envelope_of(
             f"{cls.__name__} has no subject and cannot be published. "
             f'Declare it as class {cls.__name__}(Event, subject="evt.<domain>.<name>").'
         )
-    return Envelope(
-        event_id=new_event_id(),
-        subject=cls.event_subject,
-        timestamp=datetime.now(UTC),
-        payload=event.model_dump(by_alias=True),
-        correlation_id=correlation_id or context.correlation_id() or new_correlation_id(),
-        idempotency_key=idempotency_key or "",
-        metadata={
-            "source_service": source_service,
-            "version": cls.event_version,
-            **(metadata or {}),
-        },
+    event_id = new_event_id()
+    about = {"source_service": source_service, "version": cls.event_version}
+    return filled(
+        (
+            event_id,
+            cls.event_subject,
+            datetime.now(UTC),
+            cls.__pydantic_serializer__.to_python(event, by_alias=True),
+            correlation_id or context.correlation_id() or new_correlation_id(),
+            idempotency_key or event_id,
+            about if metadata is None else {**about, **metadata},
+        )
     )
 
 

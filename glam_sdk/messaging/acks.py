@@ -19,6 +19,7 @@ from nats.js import api
 from nats.js import errors as js_errors
 
 from glam_sdk.messaging.inline import receive
+from glam_sdk.messaging.write_buffer import post
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
@@ -27,7 +28,6 @@ ACK_TIMEOUT_S: Final = 3.0
 """How long an acknowledgement may take before the message is sent again."""
 
 _NO_RESPONDERS: Final = "503"
-_CROWDED_BYTES: Final = 1_000_000  # the client begins to wait for the socket at twice that
 Ack = asyncio.Future[api.PubAck]
 
 
@@ -80,9 +80,7 @@ class Acks:
             loop.call_later(max(timeout_s, 0), _give_up, ack)
         reply = f"{self._inbox}.{token}"
         try:
-            if client.pending_data_size < _CROWDED_BYTES:
-                await client.publish(subject, body, reply, headers=dict(headers) or None)
-            else:
+            if not post(client, subject, body, reply=reply, headers=headers):
                 async with asyncio.timeout(timeout_s):
                     await client.publish(subject, body, reply, headers=dict(headers) or None)
         except BaseException:

@@ -150,12 +150,10 @@ class SharedHistories:
     def __init__(self, nats: Nats, durable: str, replicas: int | None = None) -> None:
         self._durable = durable
         self._local = LocalHistories()
+        self.recall = self._local.recall
+        """Return what this process knows about a message."""
         self._bucket = Bucket(nats, _CONFIG, replicas)
         self._complained = False
-
-    def recall(self, message: Incoming) -> History:
-        """Return what this process knows."""
-        return self._local.recall(message)
 
     async def read(self, message: Incoming) -> History:
         """Return what is known; a first delivery is not looked up outside of this process."""

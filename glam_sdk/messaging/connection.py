@@ -19,6 +19,7 @@ from glam_sdk.lifecycle import Check
 from glam_sdk.messaging.acks import Acks
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.errors import describe
+from glam_sdk.messaging.header_lines import quicken
 from glam_sdk.messaging.topology import StreamTopology, ensure_stream
 from glam_sdk.telemetry.logs import get_logger
 
@@ -168,6 +169,7 @@ class Nats:
 
     async def _dial(self) -> None:
         client = Client()
+        quicken(client)
         password = self._settings.password
         timeout_s = self._settings.connect_timeout_s
         try:
@@ -260,6 +262,8 @@ async def _within(timeout_s: float, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait({task}, timeout=timeout_s)
         if not task.done():
             raise TimeoutError
+        if task.cancelled():  # By the client: it cancels a future that its own close waits for.
+            raise ConnectionError("The client gave up on its connection.")
         task.result()
     finally:
         await end(task)

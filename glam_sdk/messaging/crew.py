@@ -34,6 +34,8 @@ class Crew:
         work: Handles one.
         admit: Asked right before; what it refuses is its own to keep.
         ended: Called when a message is done with.
+        prepare: Called for each message some time before its turn, for all that came together in a
+            row: the same few steps many times over are quicker than each between others.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Crew:
         *,
         admit: Callable[[JetStreamMessage], bool],
         ended: Callable[[JetStreamMessage], None],
+        prepare: Callable[[JetStreamMessage], None] | None = None,
     ) -> None:
         self.running: dict[MessageKey, JetStreamMessage] = {}
         """What is being handled."""
@@ -50,7 +53,9 @@ class Crew:
         self._work = work
         self._admit = admit
         self._ended = ended
+        self._prepare = prepare
         self._ready: deque[JetStreamMessage] = deque()
+        self._unprepared: list[JetStreamMessage] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_called = False
         self._clean = contextvars.copy_context()
@@ -63,6 +68,8 @@ class Crew:
     def offer(self, *messages: JetStreamMessage) -> None:
         """Handle messages as soon as there is room, in this order."""
         self._ready.extend(messages)
+        if self._prepare is not None:
+            self._unprepared.extend(messages)
         self._call()
 
     @property
@@ -86,6 +93,7 @@ class Crew:
     def take_back(self) -> list[JetStreamMessage]:
         """Return what has not been begun, and forget it."""
         ready, self._ready = list(self._ready), deque()
+        self._unprepared.clear()
         return ready
 
     async def stop(self, timeout_s: float) -> int:
@@ -114,6 +122,10 @@ class Crew:
         self._is_called = False
         in_a_row = 0
         while self._ready:
+            if self._unprepared and self._prepare is not None:
+                came, self._unprepared = self._unprepared, []
+                for message in came:
+                    self._prepare(message)
             message = self._ready.popleft()
             if not self._admit(message):
                 continue

@@ -146,4 +146,7 @@ class DeadLetterBox:
 
 
 def _letter(message: api.RawStreamMsg) -> StoredLetter:
-    return StoredLetter(message.seq or 0, message.data or b"", message.headers or {})
+    # The subject tells as well, where the message left no room for headers.
+    told = (message.subject or "").split(".", 3)[1:]
+    headers = dict(zip((names.STREAM, names.CONSUMER, names.SUBJECT), told, strict=False))
+    return StoredLetter(message.seq or 0, message.data or b"", headers | (message.headers or {}))

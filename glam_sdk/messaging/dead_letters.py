@@ -14,7 +14,9 @@ from typing import Final, Protocol
 from glam_sdk.events import MESSAGE_ID_HEADER, format_timestamp
 from glam_sdk.messaging.attempts import GivenUp
 from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.messaging.errors import MessageTooLargeError
 from glam_sdk.messaging.publisher import Publisher
+from glam_sdk.telemetry.logs import get_logger
 
 REASON: Final = "x-dead-letter-reason"
 ERROR_TYPE: Final = "x-dead-letter-error-type"
@@ -38,6 +40,7 @@ HEADERS: Final = (
 
 _TIMEOUT: Final = timedelta(seconds=5)
 _LONGEST_ERROR: Final = 500
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,28 @@ class DeadLetters:
     async def keep(self, message: Incoming, letter: DeadLetter) -> None:
         """Publish it once: a second try within an hour is dropped by the stream.
 
+        A message that fills what the server takes is kept without the error's text, or else without
+        any headers: its bytes come first.
+
         Raises:
             MessageBusError: The stream did not take it.
         """
         headers = letter_headers(message, letter, self._service_name)
         subject = f"dlq.{message.stream}.{letter.durable}.{message.subject}"
+        shorter = {name: value for name, value in headers.items() if name != ERROR}
+        for fewer in (shorter, {}):
+            try:
+                await self._publisher.publish_raw(subject, message.body, headers, timeout=_TIMEOUT)
+            except MessageTooLargeError:
+                headers = fewer
+            else:
+                return
+        _log.warning(
+            "dead_letter.without_headers",
+            stream=message.stream,
+            sequence=message.sequence,
+            size_bytes=len(message.body),
+        )
         await self._publisher.publish_raw(subject, message.body, headers, timeout=_TIMEOUT)
 
 

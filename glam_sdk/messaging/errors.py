@@ -12,6 +12,7 @@ from nats.js import errors as js_errors
 from glam_sdk.errors import MessageBusError
 
 _STORE_FAILED: Final = 10077
+_STORE_NOT_MADE: Final = 10049
 
 
 class MessageTooLargeError(MessageBusError):
@@ -67,7 +68,9 @@ def translated(operation: str, *, stream: str = "", subject: str = "") -> Iterat
 def is_temporary(exc: BaseException) -> bool:
     """Tell whether the same call may succeed later without anybody changing anything."""
     if isinstance(exc, js_errors.APIError):
-        return isinstance(exc, js_errors.ServiceUnavailableError)
+        # A stream that was just deleted may still have its directory when it is made again.
+        is_being_removed = exc.err_code == _STORE_NOT_MADE
+        return is_being_removed or isinstance(exc, js_errors.ServiceUnavailableError)
     return not isinstance(exc, _PERMANENT)
 
 

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.outgoing import Outgoing
+from glam_sdk.messaging.write_buffer import post
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
@@ -91,9 +92,10 @@ class FastIngest:
             if batch.is_over:
                 return
             step = _START if number == 1 else _COMMIT if number == last else _APPEND
-            headers = dict(message.headers)
             answer = f"{reply}.{number}.{step}.$FI"
-            await client.publish(message.subject, message.body, answer, headers=headers)
+            subject, body, headers = message.subject, message.body, message.headers
+            if not post(client, subject, body, reply=answer, headers=headers):
+                await client.publish(subject, body, answer, headers=dict(headers))
         while not batch.is_over:
             await batch.news()
 

@@ -42,6 +42,8 @@ class _Messages(asyncio.Future[Msg]):
         self._take = take
 
     def set_result(self, result: Msg) -> None:
-        # What is raised here would end the client's reading.
-        with guarded("messaging.receive"):
+        try:
             self._take(result)
+        except Exception:  # it would end the client's reading; the guard decides
+            with guarded("messaging.receive"):
+                raise

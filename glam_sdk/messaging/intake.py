@@ -30,7 +30,11 @@ class Intake:
         self._pipeline = pipeline
         self._policy = policy
         self._crew = Crew(
-            policy.concurrency, pipeline.process, admit=self._admit, ended=self._ended
+            policy.concurrency,
+            lambda message: pipeline.process(message, message.prepared),
+            admit=self._admit,
+            ended=self._ended,
+            prepare=self._prepare,
         )
         size = max(_LEAST_ROOM, 2 * policy.concurrency)
         self._rooms: dict[Pace, WaitingRoom] = {
@@ -105,6 +109,12 @@ class Intake:
         if self._rooms and self.slowed == len(self._rooms):
             return min([usable, *(room.room for room in self._rooms.values())])
         return usable
+
+    def _prepare(self, message: JetStreamMessage) -> None:
+        try:
+            message.prepared = self._pipeline.prepare(message)
+        except Exception:  # noqa: BLE001 - it raises again at its turn, and is dealt with there
+            message.prepared = None
 
     def _admit(self, message: JetStreamMessage) -> bool:
         if not self._is_pacing and not self._pipeline.slowed:

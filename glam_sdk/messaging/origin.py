@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from glam_sdk.context import correlation_id, is_valid_id, with_correlation_id
 from glam_sdk.events import Envelope
 from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.messaging.header_lines import USUAL
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
 from glam_sdk.telemetry.w3c import PlainHeaders, Received
@@ -46,7 +47,9 @@ def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) 
     message older than ``max_age``, begins a trace of its own with a link: nobody looks at a trace
     that ended days ago, and most stores have dropped it.
     """
-    headers = {name.lower(): value for name, value in message.headers.items()}
+    headers = message.headers
+    if not USUAL.issuperset(headers):
+        headers = {name.lower(): value for name, value in headers.items()}
     known = envelope.correlation_id if envelope is not None else None
     if known is not None and not is_valid_id(known):
         known = None

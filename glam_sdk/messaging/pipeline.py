@@ -35,7 +35,7 @@ from glam_sdk.messaging.retry import (
 from glam_sdk.messaging.settlement import Settlement
 from glam_sdk.messaging.solitude import NoRoomError
 from glam_sdk.messaging.surroundings import Surroundings
-from glam_sdk.messaging.work import Work
+from glam_sdk.messaging.work import Prepared, Work
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.tracing import Span, error_type
@@ -92,24 +92,32 @@ class Pipeline:
         """Return how fast the handler of a message may be called."""
         return self._lanes.get(message.subject).pace
 
-    async def process(self, message: Incoming) -> None:
+    def prepare(self, message: Incoming) -> Prepared:
+        """Do what can be done before a message's turn comes; it changes nothing."""
+        decoded = _decoded(message)
+        envelope = decoded if isinstance(decoded, Envelope) else None
+        origin = origin_of(message, envelope, self._with.policy.child_max_age)
+        return Prepared(decoded, envelope, self._lanes.get(message.subject), origin)
+
+    async def process(self, message: Incoming, prepared: Prepared | None = None) -> None:
         """Handle and settle one message; raises nothing but a cancellation.
 
         What a handler does to context variables stays with the task that runs this.
+
+        Args:
+            message: A message of this consumer.
+            prepared: What :meth:`prepare` made of it, if that was called.
         """
         if self._settlement.knows(message):
             await self._settlement.repeat(message)
             return
-        decoded = _decoded(message)
-        envelope = decoded if isinstance(decoded, Envelope) else None
-        origin = origin_of(message, envelope, self._with.policy.child_max_age)
-        lane = self._lanes.get(message.subject)
-        work = Work(message, decoded, envelope, lane, origin)
+        work = Work(message, *(prepared or self.prepare(message)))
         try:
             work.history = self._histories.recall(message)
             if message.deliveries > 1:
                 work.history = await self._histories.read(message)
-            work.number = work.history.attempt(message.deliveries)
+            if not work.is_fresh:
+                work.number = work.history.attempt(message.deliveries)
             await self._run(work)
         except asyncio.CancelledError:
             await self._settlement.hand_back(message, work.history)

@@ -5,22 +5,18 @@ What the spans and measurements of a handler have in common is prepared once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import attach
 from opentelemetry.metrics import Counter, Histogram
-from opentelemetry.trace import Tracer, set_span_in_context
+from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
 
-from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
+from glam_sdk.messaging.measured_span import MeasuredSpan
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.series import series
-from glam_sdk.telemetry.tracing import Span, SpanKind, error_type, span
+from glam_sdk.telemetry.tracing import Span, SpanKind, error_type
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.delivery import Incoming
@@ -43,7 +39,7 @@ class ProcessTelemetry:
         self._tracer = tracer
         self._consumed, self._process = instruments
         self._template = template
-        self._name = f"process {template}"
+        self._what = (f"process {template}", SpanKind.CONSUMER)
         self._labels: dict[str, AttributeValue] = {
             conv.MESSAGING_SYSTEM: "nats",
             conv.MESSAGING_OPERATION_NAME: "process",
@@ -75,7 +71,10 @@ class ProcessTelemetry:
         if self._template != message.subject:
             attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
             attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = self._template
-        return _Processing(self, self._tracer, self._name, attributes, origin)
+        context, links, _ = origin
+        return MeasuredSpan(
+            self._tracer, self.measure, self._what, attributes, parent=context, links=links
+        )
 
     def measure(self, duration_s: float, error: BaseException | None) -> None:
         """Count one attempt and take its duration."""
@@ -86,45 +85,3 @@ class ProcessTelemetry:
         labels = {**self._labels, conv.ERROR_TYPE: error_type(error)}
         self._consumed.add(1, labels)
         self._process.record(duration_s, labels)
-
-
-class _Processing(span):
-    """Measure a block inside of its span, so that the measurement can name the span."""
-
-    __slots__ = ("_context", "_started", "_telemetry")
-
-    def __init__(
-        self,
-        telemetry: ProcessTelemetry,
-        tracer: Tracer,
-        name: str,
-        attributes: Mapping[str, AttributeValue],
-        origin: Origin,
-    ) -> None:
-        super().__init__(
-            tracer,
-            name,
-            kind=SpanKind.CONSUMER,
-            attributes=attributes,
-            parent=origin.context,
-            links=origin.links,
-        )
-        self._telemetry = telemetry
-        self._context = origin.context
-
-    def __enter__(self) -> Span:
-        current = self._span = self._tracer.start_span(*self._arguments)
-        # Baggage and all, in one step.
-        self._token = attach(set_span_in_context(current, self._context))
-        self._started = perf_counter()
-        return current
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        try:
-            self._telemetry.measure(perf_counter() - self._started, exc)
-        except Exception:  # the guard decides, and costs nothing when all is well
-            with guarded("messaging.processing"):
-                raise
-        super().__exit__(kind, exc, tb)

@@ -207,7 +207,7 @@ def as_envelope(
     Raises:
         TypeError: An envelope came with a key or metadata beside it.
     """
-    if isinstance(event, Event):
+    if not isinstance(event, Envelope):
         return envelope_of(
             event,
             source_service=source_service,

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import nats.errors
 import orjson
@@ -20,6 +20,11 @@ from nats.js import api
 from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.errors import translated
+from glam_sdk.messaging.inline import receive
+from glam_sdk.messaging.write_buffer import put
+
+if TYPE_CHECKING:
+    from glam_sdk.messaging.work import Prepared
 
 _EXPIRES: Final = timedelta(seconds=30)
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -45,6 +50,8 @@ class JetStreamMessage:
     deliveries: int
     repeats: int = 0
     """How often the server delivered it again while it was held here."""
+    prepared: Prepared | None = None
+    """What was made of it before its turn came."""
 
     def merge(self, copy: JetStreamMessage) -> None:
         """Be settled by what the server knows now; it delivered the message again."""
@@ -63,7 +70,9 @@ class JetStreamMessage:
 
     async def ack(self) -> None:
         """Settle it: handled."""
-        await self.client.publish(self.reply)
+        # The reply came from the server as one token of its protocol, so it can go back as one.
+        if not put(self.client, f"PUB {self.reply} 0\r\n\r\n".encode()):
+            await self.client.publish(self.reply)
 
     async def nak(self, delay: timedelta | None = None) -> None:
         """Hand it back, to be delivered again at once or after a delay."""
@@ -115,7 +124,7 @@ class PullSource:
         """Subscribe to the inbox the messages come to."""
         self._loop = asyncio.get_running_loop()
         with translated("subscribe to", stream=self._stream):
-            self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
+            self._subscription = await receive(self._client, self._inbox, self._on_message)
 
     async def request(self, count: int) -> None:
         """Ask for up to ``count`` messages, and return when they came or no more will.
@@ -162,7 +171,7 @@ class PullSource:
             # Without a connection there is nothing to unsubscribe from; the server forgets us.
             pass
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         self._heard_at = self._loop.time()
         if not message.reply.startswith(_ACK):
             self._note(message.headers or {})

@@ -18,6 +18,7 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
 from glam_sdk.events import Envelope
+from glam_sdk.messaging.measured_span import MeasuredSpan
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.metrics import duration_histogram
 from glam_sdk.telemetry.series import series
@@ -61,10 +62,8 @@ class SendTelemetry:
         attributes[conv.MESSAGING_MESSAGE_BODY_SIZE] = size_bytes
         if envelope.correlation_id:
             attributes[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
-        name = f"publish {envelope.subject}"
-        return _Publishing(
-            span(self._tracer, name, kind=SpanKind.PRODUCER, attributes=attributes), measured
-        )
+        what = (f"publish {envelope.subject}", SpanKind.PRODUCER)
+        return MeasuredSpan(self._tracer, measured.measure_one, what, attributes)
 
     def sending(self, subject: str) -> AbstractContextManager[None]:
         """Measure a send without a span of its own."""
@@ -121,6 +120,10 @@ class _Subject:
         self._count = series(sent, self.labels)
         self._record = series(operation, self.labels)
 
+    def measure_one(self, duration_s: float, error: BaseException | None) -> None:
+        """Count one message and record how long it took."""
+        self.measure(1, duration_s, error)
+
     def measure(self, count: int, duration_s: float, error: BaseException | None) -> None:
         """Count messages and record how long they took."""
         if error is None:
@@ -151,27 +154,6 @@ class _Sending:
         except Exception:  # the guard decides, and costs nothing when all is well
             with guarded("messaging.sending"):
                 raise
-
-
-class _Publishing:
-    """Measure a block inside of its span, so that the measurement can name the span."""
-
-    __slots__ = ("_sending", "_span")
-
-    def __init__(self, opened: AbstractContextManager[Span], subject: _Subject) -> None:
-        self._span = opened
-        self._sending = _Sending(subject)
-
-    def __enter__(self) -> Span:
-        current = self._span.__enter__()
-        self._sending.__enter__()
-        return current
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool | None:
-        self._sending.__exit__(kind, exc, tb)
-        return self._span.__exit__(kind, exc, tb)
 
 
 def _labels(subject: str) -> Labels:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from glam_sdk.events import Envelope, MalformedEventError
 from glam_sdk.messaging.attempts import NOTHING, History
 from glam_sdk.messaging.delivery import Delivery, Incoming
 from glam_sdk.messaging.lanes import Lane
 from glam_sdk.messaging.origin import Origin
+
+
+class Prepared(NamedTuple):
+    """Hold what can be known about a message before its turn comes."""
+
+    decoded: Envelope | MalformedEventError
+    envelope: Envelope | None
+    """Of what could be decoded."""
+    lane: Lane
+    origin: Origin
 
 
 @dataclass(slots=True, eq=False)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from glam_sdk.database import Database, UnitOfWork
+from glam_sdk.database.inserting import insert_into
 from glam_sdk.database.types import utcnow
 from glam_sdk.messaging import AlreadyHandled, Delivery, HandlerScope, HandlerSpec
 from glam_sdk.outbox.models import InboxRow, outbox_metadata
@@ -51,7 +50,7 @@ def inbox_scope(db: Database) -> HandlerScope:
 async def _note(session: AsyncSession, durable: str, event_id: str) -> bool:
     """Insert the row; tell whether it was not there."""
     values = {"durable": durable, "event_id": event_id, "handled_at": utcnow()}
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-    statement = insert(InboxRow).values(values).on_conflict_do_nothing()
+    insert = insert_into(InboxRow, session.get_bind().dialect.name)
+    statement = insert.values(values).on_conflict_do_nothing()
     noted = await session.execute(statement.returning(InboxRow.event_id))
     return noted.first() is not None

@@ -6,7 +6,7 @@ Both structlog and the standard library end here, so a line looks the same whoev
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final
@@ -20,23 +20,24 @@ from opentelemetry.context import (
 )
 
 from glam_sdk._internal.guard import guarded
-from glam_sdk.telemetry.log_context import request_context
 from glam_sdk.telemetry.log_encoding import (
     current_exception,
     encode_json,
     exception_message,
     exception_type,
+    iso_timestamp,
     plain,
     safe_str,
+    text,
+    traceback_text,
 )
-from glam_sdk.telemetry.log_entry import Entry, Fields
-from glam_sdk.telemetry.log_line import SEVERITIES, attributes_of
-from glam_sdk.telemetry.log_output import LineWriter
+from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
+from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
-from glam_sdk.telemetry.log_sinks import StandardOutput
 
 EventDict = MutableMapping[str, Any]
 
+_MAX_LINE: Final = 256 * 1024
 _MAX_SAID: Final = 2_000
 _CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _ERRORS: Final = frozenset({"error", "critical"})
@@ -74,56 +75,48 @@ class LogPipeline:
         name = getattr(getattr(logger, "levels", None), "name", "root")
         message = event.pop("event", "")
         exc = current_exception(event.pop("exc_info", None))
-        entry = self._entry(method, name, message, event, exc)
-        if entry is None:
+        line = self.line(method, name, message, event, exc)
+        if line is None:
             raise structlog.DropEvent
-        return self._encode(entry)
+        return line
 
     def log(
         self,
         level: str,
         logger: str,
         message: object,
-        fields: Fields,
+        fields: Mapping[str, Any],
         *,
         exc: BaseException | None = None,
         created: float | None = None,
     ) -> None:
-        """Write one event; never raises.
+        """Render and write one event; never raises.
 
         Args:
             level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
             logger: Name of the logger.
             message: The event's name.
-            fields: Everything else, the chain's from now on; or a function that returns it, called
-                when the line is rendered.
+            fields: Everything else.
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
-        entry = self._entry(level, logger, message, fields, exc, created)
-        if entry is None:
-            return
-        take = None if self.console else getattr(self.write, "take", None)
-        if take is None:
-            self.write(self._encode(entry))
-        else:
-            take(entry)
+        if (line := self.line(level, logger, message, fields, exc, created)) is not None:
+            self.write(line)
 
-    def _entry(
+    def line(
         self,
         level: str,
         logger: str,
         message: object,
-        fields: Fields,
+        fields: Mapping[str, Any],
         exc: BaseException | None = None,
         created: float | None = None,
-    ) -> Entry | None:
-        """Take down one event and export it; None for one that is held back; never raises."""
-        level = _CANONICAL.get(level, level)
-        context, source = get_current(), (self.service, self.environment)
+    ) -> bytes | None:
+        """Return the finished line, or None for one that is held back; never raises."""
         shown = "?"
         try:
-            shown = message if type(message) is str else safe_str(message)
+            level = _CANONICAL.get(level, level)
+            shown = text(message) if type(message) is str else safe_str(message)
             with_traceback = True
             if (repeats := self.repeats) is not None:
                 if repeats.is_due:
@@ -132,19 +125,30 @@ class LogPipeline:
                     with_traceback = self._admit(level, logger, shown, exc, fields)
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
-            if of_request := request_context(context):
-                # A copy: more may be set before it is rendered.
-                fields = {**of_request, **(fields() if callable(fields) else fields)}
-            entry = Entry(level, logger, shown, fields, created or time(), context, source)
+            moment = created or time()
+            line = self._begin(level, logger, shown, moment)
+            complete(line, fields, context := get_current())
             if exc is not None:
-                entry.add_exception(exc, with_traceback=with_traceback)
-            entry.settle()
+                _add_exception(line, exc, with_traceback=with_traceback)
             if self.provider is not None:
-                self._export(entry)
+                self._export(line, moment, context)
+            return self._encode(line)
         except Exception as failure:  # noqa: BLE001 - logging must not break the caller
-            fault = {"logging_failed": exception_type(failure)}
-            return Entry(level, logger, shown, fault, time(), Context(), source)
-        return entry
+            return encode_json(
+                {"level": level, "logger": logger, "message": shown, "service": self.service}
+                | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
+            )
+
+    def _begin(self, level: str, logger: str, message: str, created: float) -> Line:
+        """Return what every line has, in the order a person reads it."""
+        return {
+            "timestamp": iso_timestamp(created),
+            "level": level,
+            "message": message,
+            "logger": logger,
+            "service": self.service,
+            "environment": self.environment,
+        }
 
     def _admit(
         self,
@@ -152,15 +156,14 @@ class LogPipeline:
         logger: str,
         message: str,
         exc: BaseException | None,
-        fields: Fields,
+        fields: Mapping[str, Any],
     ) -> bool:
         if self.repeats is None:
             return True
         if logger in _NEVER_HELD:  # the line itself stays; only its traceback is not repeated
             return exc is None or self.repeats.admit(error_key(level, logger, message, exc))
         said = "" if exc is None else exception_message(exc)
-        shown = fields() if callable(fields) else fields
-        said += encode_json(plain(shown)).decode() if shown else ""
+        said += encode_json(plain(fields)).decode() if fields else ""
         return self.repeats.admit(error_key(level, logger, message, exc, said[:_MAX_SAID]))
 
     def write_repeats(self, *, all_of_them: bool = False) -> None:
@@ -174,31 +177,36 @@ class LogPipeline:
         fields: dict[str, Any] = {"repeated": held, "window_s": window_s}
         if key.exception_type:
             fields |= {"error": key.exception_type, "place": key.place}
+        moment = time()
+        line = self._begin(key.level, key.logger, key.message, moment)
         # It stands for many, so it belongs to none of their traces.
-        source = (self.service, self.environment)
-        entry = Entry(key.level, key.logger, key.message, fields, time(), Context(), source)
-        self._export(entry)
-        self.write(self._encode(entry))
+        complete(line, fields, Context())
+        self._export(line, moment, Context())
+        self.write(self._encode(line))
 
-    def _encode(self, entry: Entry) -> bytes:
-        return self._render_console(entry) if self.console else entry.json()
+    def _encode(self, line: Line) -> bytes:
+        if self.console:
+            return self._render_console(line)
+        encoded = encode_json(line)
+        return encoded if len(encoded) <= _MAX_LINE else _shortened(line, len(encoded))
 
-    def _export(self, entry: Entry) -> None:
-        """Hand an event to OpenTelemetry, where log records are exported."""
+    def _export(self, line: Line, created: float, context: Context) -> None:
+        """Hand the line to OpenTelemetry, where log records are exported."""
         # The exporter's own lines are left out: a dead collector must not feed itself.
-        if self.provider is None or entry.context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+        if self.provider is None or context.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return
         with guarded("logs.emit"):
-            take = getattr(self.provider, "take", None)
-            if take is not None and take(entry):
+            take = getattr(self.provider, "take_line", None)
+            if take is not None and take(line, created):
                 return
-            self._emitter(self.provider, entry.logger).emit(
-                timestamp=int(entry.created * 1e9),
-                context=entry.context,
-                severity_number=SEVERITIES.get(entry.level, SeverityNumber.INFO),
-                severity_text=entry.level.upper(),
-                body=entry.message,
-                attributes=attributes_of(entry.line()),
+            level = line["level"]
+            self._emitter(self.provider, line["logger"]).emit(
+                timestamp=int(created * 1e9),
+                context=context,
+                severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
+                severity_text=level.upper(),
+                body=line["message"],
+                attributes=attributes_of(line),
             )
 
     def _emitter(self, provider: LoggerProvider, name: str) -> Logger:
@@ -209,11 +217,23 @@ class LogPipeline:
             emitter = self._emitters[name] = provider.get_logger(name)
         return emitter
 
-    def _render_console(self, entry: Entry) -> bytes:
+    def _render_console(self, line: Line) -> bytes:
         if self._renderer is None:
             is_terminal = sys.stdout is not None and sys.stdout.isatty()
             self._renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
-        line = entry.line()
         shown = {k: v for k, v in line.items() if k not in _CONSOLE_HIDES}
         written = self._renderer(None, line["level"], {"event": line["message"], **shown})
         return written.encode("utf-8", "backslashreplace")
+
+
+def _add_exception(line: Line, exc: BaseException, *, with_traceback: bool) -> None:
+    line["exception.type"] = exception_type(exc)
+    line["exception.message"] = exception_message(exc)
+    if with_traceback:
+        line["exception"] = traceback_text(exc)
+
+
+def _shortened(line: Line, size: int) -> bytes:
+    kept = {k: v for k, v in line.items() if k in GUARDED_NAMES}
+    kept["cut"] = f"{len(line) - len(kept)} fields were left out: the line had {size} bytes."
+    return encode_json(kept)

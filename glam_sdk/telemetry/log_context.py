@@ -7,7 +7,7 @@ was attached; so nothing of it can reach another one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from opentelemetry import context as otel
 from opentelemetry.trace import Span
@@ -73,11 +73,11 @@ def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
-    current = otel.get_current() if context is None else context
-    fields = current.get(HOLDER_KEY)
-    if fields is None:
-        fields = current.get(_FIELDS_KEY, _NONE)
-    return cast("Mapping[str, Any]", fields)
+    holder = otel.get_value(HOLDER_KEY, context)
+    if isinstance(holder, dict):
+        return holder
+    fields = otel.get_value(_FIELDS_KEY, context)
+    return fields if isinstance(fields, Mapping) else _NONE
 
 
 def _is_id(value: object) -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from glam_sdk.telemetry.log_sinks import write_all
+from glam_sdk.telemetry.log_output import write_all
 
 if sys.platform != "win32":
     import fcntl

@@ -16,6 +16,7 @@ from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
 from glam_sdk._internal.redact import secret_rule
+from glam_sdk.telemetry.log_context import HOLDER_KEY, request_context
 from glam_sdk.telemetry.log_encoding import plain
 
 Line = dict[str, Any]
@@ -53,11 +54,11 @@ _free_names: set[str] = set()
 
 
 def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
-    """Add the ids of the work at hand and the fields.
+    """Add the ids of the work at hand and the fields of the request and the caller.
 
     Args:
         line: Has what every line begins with.
-        fields: The caller's and the request's.
+        fields: The caller's; they win over those of the request.
         context: Holds the span and the ids.
     """
     if context:
@@ -75,6 +76,8 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         request_id = context.get(ids.REQUEST_ID_KEY)
         if request_id is not None:
             line["request_id"] = request_id
+        if of_request := context.get(HOLDER_KEY) or request_context(context):
+            _add(line, cast("Mapping[str, Any]", of_request))
     if fields:
         _add(line, fields)
 

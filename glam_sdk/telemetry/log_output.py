@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Final
-
-from glam_sdk.telemetry.log_entry import Entry
-from glam_sdk.telemetry.log_sinks import is_writable
 
 _GATHER_S: Final = 0.02  # one write takes all that was logged in this time
 _IDLE_S: Final = 5.0
 _MAX_WRITE: Final = 256 * 1024
 _EXIT_S: Final = 2.0
-# At 5 µs a line the interpreter is taken for a fifth of a millisecond; then the thread rests.
-_AT_ONCE: Final = 64
-_REST_S: Final = 0.0005
 
 Sink = Callable[[bytes], None]
 Tell = Callable[[str, dict[str, Any]], None]
@@ -53,9 +47,6 @@ class Bounds:
 class _Flush:
     done: threading.Event = field(default_factory=threading.Event)
     ends_thread: bool = False
-
-
-_Item = bytes | Entry | _Flush
 
 
 class LineWriter:
@@ -93,7 +84,7 @@ class LineWriter:
 
     def _reset(self) -> None:
         """Begin empty and without a thread; again in a forked child, which has neither."""
-        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._queue: SimpleQueue[bytes | _Flush] = SimpleQueue()
         self._waiting_bytes = 0
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -101,17 +92,15 @@ class LineWriter:
         self._is_failing = False
         self._untold = 0
 
-    def take(self, line: bytes | Entry) -> None:
-        """Hand over one line, without its newline; an entry is rendered in the thread."""
+    def __call__(self, line: bytes) -> None:
+        """Hand over one line, without its newline; never raises."""
         if self._thread is None and not self._start():
-            self._write([_rendered(line)])
+            self._write([line])
         elif self._has_room() or self._wait_for_room():
-            self._waiting_bytes += line.size if isinstance(line, Entry) else len(line)
+            self._waiting_bytes += len(line)
             self._queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
         else:
             self._lose(1)
-
-    __call__ = take
 
     @property
     def waiting(self) -> int:
@@ -170,7 +159,7 @@ class LineWriter:
 
             os.register_at_fork(after_in_child=reset_in_child)
 
-    def _run(self, queue: SimpleQueue[_Item]) -> None:
+    def _run(self, queue: SimpleQueue[bytes | _Flush]) -> None:
         while True:
             try:
                 first = queue.get(timeout=_IDLE_S)
@@ -182,11 +171,11 @@ class LineWriter:
             if self._drain(queue, first):
                 return
 
-    def _drain(self, queue: SimpleQueue[_Item], first: _Item | None) -> bool:
+    def _drain(self, queue: SimpleQueue[bytes | _Flush], first: bytes | _Flush | None) -> bool:
         """Write what is in the queue now, in as few writes as possible; True ends the thread."""
         lines: list[bytes] = []
         size, item = 0, first
-        for number in count(1):
+        while True:
             if isinstance(item, _Flush):
                 self._write(lines)
                 lines, size = [], 0
@@ -194,10 +183,8 @@ class LineWriter:
                 if item.ends_thread:
                     return True
             elif item is not None:
-                lines.append(_rendered(item))
-                size += len(lines[-1])
-                if number % _AT_ONCE == 0:
-                    time.sleep(_REST_S)
+                lines.append(item)
+                size += len(item)
                 if size >= _MAX_WRITE:
                     self._write(lines)
                     lines, size = [], 0
@@ -263,11 +250,41 @@ class LineWriter:
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
-        if self.finish() or not is_writable(2):
+        if self.finish() or not _is_writable(2):
             return
         waiting = self._queue.qsize()
         os.write(2, f"glam_sdk: {self.name} is stuck, {waiting} log lines were lost.\n".encode())
 
 
-def _rendered(line: bytes | Entry) -> bytes:
-    return line.json() if isinstance(line, Entry) else line
+class StandardOutput:
+    """Write to what ``sys.stdout`` is at the moment, past its buffers."""
+
+    def __call__(self, data: bytes) -> None:
+        """Write all of it, however long it takes."""
+        stream = sys.stdout
+        if stream is None:
+            raise OSError("There is no standard output.")
+        try:
+            descriptor = stream.fileno()
+        except (AttributeError, OSError, ValueError):  # captured, or closed
+            stream.write(data.decode("utf-8", "backslashreplace"))
+            stream.flush()
+        else:
+            write_all(descriptor, data)
+
+
+def _is_writable(descriptor: int) -> bool:
+    try:
+        return bool(select.select([], [descriptor], [], 0)[1])
+    except (OSError, ValueError):
+        return False
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a file descriptor, also to one that somebody made non-blocking."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            time.sleep(0.005)

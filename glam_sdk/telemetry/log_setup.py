@@ -18,11 +18,9 @@ from glam_sdk.config import Settings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import log_levels, logs, stdlib_logging
 from glam_sdk.telemetry.log_chain import OWN_LOGGER
-from glam_sdk.telemetry.log_entry import Entry
 from glam_sdk.telemetry.log_file import RotatingFile
-from glam_sdk.telemetry.log_output import LineWriter
+from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import RepeatLimiter
-from glam_sdk.telemetry.log_sinks import StandardOutput
 from glam_sdk.telemetry.metrics import get_meter
 
 _UNKNOWN: Final = "unknown_service"  # until init names it
@@ -42,21 +40,6 @@ class _Outputs:
 
 
 _outputs = _Outputs()
-
-
-class _Both:
-    """Write each line to two outputs, neither of which holds up the other."""
-
-    def __init__(self, first: LineWriter, second: LineWriter) -> None:
-        self._first = first
-        self._second = second
-
-    def take(self, line: bytes | Entry) -> None:
-        """Hand over one line; an entry is rendered by whoever comes to it first."""
-        self._first.take(line)
-        self._second.take(line)
-
-    __call__ = take
 
 
 def configure_logging(
@@ -113,7 +96,14 @@ def open_outputs(settings: Settings) -> Callable[[bytes], None]:
     close_file()
     _outputs.file = _open_file(settings)
     first, second = _outputs.stdout, _outputs.file
-    return first if second is None else _Both(first, second)
+    if second is None:
+        return first
+
+    def write_both(line: bytes) -> None:
+        first(line)
+        second(line)
+
+    return write_both
 
 
 def close_file() -> None:

@@ -79,22 +79,6 @@ class BoundLogger(structlog.BoundLoggerBase):
         else:
             self._process(method, {**fields, "event": event})
 
-    def log_later(self, level: str, event: str, fields: Callable[[], dict[str, Any]]) -> None:
-        """Log an event whose fields are put together when it is written, in another thread.
-
-        Args:
-            level: Such as ``info``.
-            event: The event's name.
-            fields: Returns them, out of what nobody changes any more.
-        """
-        output = self._logger.levels
-        if not output.isEnabledFor(_LEVELS[level]):
-            return
-        if self._context or self._processors != _OURS:
-            self._log(level, event, (), fields())
-        else:
-            _pipeline.log(level, output.name, event, fields)
-
     def _process(self, method: str, entry: EventDict) -> None:
         """Go through processors that somebody else set, such as a test's."""
         line: Any = entry

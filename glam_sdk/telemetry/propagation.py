@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from opentelemetry import propagate
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import Getter
+
+from glam_sdk.telemetry.w3c import PlainHeaders
 
 TextHeaders = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -25,6 +27,7 @@ class _LowerCaseGetter(Getter[dict[str, list[str]]]):
 # Several headers of these names are one list (W3C Trace Context 3.3, W3C Baggage 3.2.1).
 _LISTS = frozenset({"tracestate", "baggage"})
 _GETTER = _LowerCaseGetter()
+_plain = PlainHeaders()
 
 
 def extract(headers: TextHeaders, context: Context | None = None) -> Context:
@@ -62,8 +65,10 @@ def inject(
 
     The caller's dict is never changed. Entries of the same name in another case are replaced.
     """
-    added: dict[str, str] = {}
-    propagate.inject(added, context)
+    added = _plain.write(get_current() if context is None else context)
+    if added is None:
+        added = {}
+        propagate.inject(added, context)
     if not headers:
         return added
     lowered = {name.lower() for name in added}

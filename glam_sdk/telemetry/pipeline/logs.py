@@ -1,7 +1,7 @@
 """Build the logger provider that sends log records by OTLP.
 
-Our own lines go the short way, unless ``telemetry.span_pipeline`` says ``sdk`` or the exporter
-wants the SDK's records.
+Our own lines are encoded where they are logged, unless ``telemetry.span_pipeline`` says ``sdk`` or
+the exporter wants the SDK's records.
 """
 
 from __future__ import annotations

@@ -383,3 +383,10 @@ async def test_many_events_survive_a_killed_server_once_each(server, nats, until
     assert len(sent) == 5000
     assert state.messages == 5001
     assert all(bodies)
+
+
+async def test_stopping_as_the_server_dies_is_no_error(connect):
+    """The loss is not known yet when the service stops; nothing of it comes out as cancelled."""
+    with NatsServer() as own:
+        nats = await connect(own)
+    await nats.stop()

@@ -12,8 +12,7 @@ import time
 
 import pytest
 
-from glam_sdk.telemetry.log_output import Bounds, LineWriter
-from glam_sdk.telemetry.log_sinks import StandardOutput
+from glam_sdk.telemetry.log_output import Bounds, LineWriter, StandardOutput
 from tests.unit.telemetry.conftest import decode, wait_until
 
 

@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
@@ -47,21 +47,18 @@ class BatchQueue(Generic[T]):
         export: Called with each batch, in the queue's thread.
         settings: Sizes and delay.
         record: Counts what is exported and what is dropped.
-        prepare: Turns a batch into what is exported, in the queue's thread too.
         name: Of the thread.
     """
 
     def __init__(
         self,
-        export: Callable[[Any], object],
+        export: Callable[[Sequence[T]], object],
         settings: BatchSettings,
         record: QueueRecord,
         *,
-        prepare: Callable[[list[T]], Sequence[object]] | None = None,
         name: str = "glam-batches",
     ) -> None:
         self._export = export
-        self._prepare = prepare
         self._name = name
         self._settings = settings
         self._record = record
@@ -162,10 +159,9 @@ class BatchQueue(Generic[T]):
         while left > 0 and not self._abandoned:
             batch = [self._items.popleft() for _ in range(min(size, left))]
             left -= len(batch)
+            self._record.finish_items(len(batch))
             try:
-                prepared = batch if self._prepare is None else self._prepare(batch)
-                self._record.finish_items(len(prepared))
-                self._export(prepared)
+                self._export(batch)
             except Exception:  # noqa: BLE001 - the thread lives on
                 _log.warning("telemetry.export_failed", exc_info=True)
 

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -22,16 +21,13 @@ from glam_sdk.telemetry.pipeline.lean.encoding import (
     encode_scope,
     join_request,
 )
-from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 from glam_sdk.telemetry.pipeline.watch import QueueRecord
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 
 _log = logging.getLogger("glam_sdk.telemetry")
 
-# At 5 to 10 µs a span the interpreter is taken for a fifth of a millisecond.
-_AT_ONCE: Final = 32
-_REST_S: Final = 0.0005
-
-T = TypeVar("T")
 Encoded = tuple[bytes, bytes]
 """The scope and the body of a span or a log record."""
 
@@ -68,33 +64,8 @@ def longest_export_s(rules: Any = BatchSpanProcessor) -> float:
     return float(rules._default_export_timeout_millis()) / 1000
 
 
-def encode_all(
-    batch: Sequence[T], encode: Callable[[T], Encoded], refuse: Callable[[T], object]
-) -> list[Encoded]:
-    """Encode a batch in the thread of its queue.
-
-    One after the other, items cost less than half of what one costs between two requests, whose
-    work has left nothing of the encoder in the processor's caches. So that a batch stops the event
-    loop for no longer than a request does, the thread rests after every few.
-
-    Args:
-        batch: What was queued.
-        encode: Returns one item's scope and body.
-        refuse: Called, with the exception at hand, with an item that could not be encoded.
-    """
-    encoded = []
-    for number, item in enumerate(batch, start=1):
-        try:
-            encoded.append(encode(item))
-        except Exception:  # noqa: BLE001 - one item must not cost the others
-            refuse(item)
-        if number % _AT_ONCE == 0:
-            time.sleep(_REST_S)
-    return encoded
-
-
 class EncodedSpanProcessor(SpanProcessor):
-    """Queue each span when it ends; the queue's thread encodes and exports them.
+    """Encode each span when it ends and queue the bytes.
 
     Args:
         exporter: Takes the batches.
@@ -111,20 +82,31 @@ class EncodedSpanProcessor(SpanProcessor):
         self._exporter = exporter
         self._encoder = SpanEncoder()
         self._record = record or QueueRecord()
-        self._queue: BatchQueue[ReadableSpan] = BatchQueue(
-            exporter.export,
-            settings or batch_settings(),
-            self._record,
-            prepare=self._encode_all,
-            name="glam-spans",
+        self._queue = BatchQueue(
+            exporter.export, settings or batch_settings(), self._record, name="glam-spans"
         )
-        self.take = self._queue.put
+
+    def take(self, span: LeanSpan) -> None:
         """Queue a sampled span of ours."""
+        try:
+            # A copy, because another thread may be about to set an attribute.
+            encoded = self._encoder.encode(span, span._attributes.copy(), span._dropped)
+        except Exception:  # noqa: BLE001 - a span must not break what it observes
+            self._refuse(span.name)
+            return
+        self._queue.put((span._tracer.encoded_scope, encoded))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span of anybody's, if it is sampled."""
-        if span.context and span.context.trace_flags.sampled:
-            self._queue.put(span)
+        if not (span.context and span.context.trace_flags.sampled):
+            return
+        try:
+            encoded = self._encoder.encode(span, span.attributes or {}, span.dropped_attributes)
+            scope = encode_scope(span.instrumentation_scope)
+        except Exception:  # noqa: BLE001 - a span must not break what it observes
+            self._refuse(span.name)
+            return
+        self._queue.put((scope, encoded))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export all that waits; False when that was not done in time."""
@@ -135,20 +117,9 @@ class EncodedSpanProcessor(SpanProcessor):
         self._queue.stop(timeout_millis / 1000)
         self._exporter.shutdown()
 
-    def _encode_all(self, spans: list[ReadableSpan]) -> list[Encoded]:
-        return encode_all(spans, self._encode, self._refuse)
-
-    def _encode(self, span: ReadableSpan) -> Encoded:
-        if isinstance(span, LeanSpan):
-            # A copy, because another thread may be about to set an attribute.
-            attributes, dropped = span._attributes.copy(), span._dropped
-            return span._tracer.encoded_scope, self._encoder.encode(span, attributes, dropped)
-        encoded = self._encoder.encode(span, span.attributes or {}, span.dropped_attributes)
-        return encode_scope(span.instrumentation_scope), encoded
-
-    def _refuse(self, span: ReadableSpan) -> None:
+    def _refuse(self, name: str) -> None:
         self._record.drop_items(1, "not_encoded")
-        _log.warning("telemetry.span_not_encoded", extra={"span": span.name}, exc_info=True)
+        _log.warning("telemetry.span_not_encoded", extra={"span": name}, exc_info=True)
 
 
 class EncodedExporter:

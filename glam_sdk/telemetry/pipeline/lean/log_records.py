@@ -1,7 +1,8 @@
 """Turn a finished log line into the bytes of OTLP's ``LogRecord``, and queue them.
 
-The line's fields are JSON types, bounded and without secrets: nothing is cleaned a second time.
-What somebody logs through OpenTelemetry's own API goes the SDK's way into the same queue.
+The line's fields are JSON types already, bounded and without secrets: so nothing is cleaned, copied
+or held until a thread encodes it. What somebody logs through OpenTelemetry's own API goes the SDK's
+way into the same queue.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from opentelemetry.sdk._logs._internal import _default_logger_configurator
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from glam_sdk.telemetry.log_entry import Entry
 from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
-from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter, batch_settings, encode_all
+from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter, batch_settings
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import QueueRecord
@@ -70,12 +70,17 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
         else:
             self._is_shared = True
 
-    def take(self, entry: Entry) -> bool:
-        """Queue one line for export; False where it must be emitted as a record instead."""
+    def take_line(self, line: Line, created: float) -> bool:
+        """Queue one line for export; False where it must be emitted as a record instead.
+
+        Args:
+            line: Complete, the exception included.
+            created: Seconds since the Unix epoch.
+        """
         if self._is_shared or not self._is_default:
             return False
         for encoder in self._encoders:
-            encoder.take(entry)
+            encoder.take_line(line, created)
         return True
 
     def _set_logger_configurator(self, *, logger_configurator: Any) -> None:
@@ -84,7 +89,7 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
 
 
 class EncodedLogProcessor(LogRecordProcessor):
-    """Queue each record; the queue's thread encodes and exports them.
+    """Encode each record when it is made and queue the bytes.
 
     Args:
         exporter: Takes the batches.
@@ -102,15 +107,22 @@ class EncodedLogProcessor(LogRecordProcessor):
         self._encoder = LineEncoder()
         self._scopes: dict[str, bytes] = {}
         self._record = record or QueueRecord()
-        self._queue: BatchQueue[Entry | Encoded] = BatchQueue(
+        self._queue: BatchQueue[Encoded] = BatchQueue(
             exporter.export,
             settings or batch_settings(BatchLogRecordProcessor),
             self._record,
-            prepare=self._encode_all,
             name="glam-log-records",
         )
-        self.take = self._queue.put
+
+    def take_line(self, line: Line, created: float) -> None:
         """Queue a line of ours."""
+        name = line["logger"]
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = encode_scope(InstrumentationScope(name))
+            if len(self._scopes) < _REMEMBERED:
+                self._scopes[name] = scope
+        self._queue.put((scope, self._encoder.encode(line, created)))
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a record that came through OpenTelemetry's API."""
@@ -119,7 +131,8 @@ class EncodedLogProcessor(LogRecordProcessor):
             (record,) = whole.resource_logs[0].scope_logs[0].log_records
             encoded = encode_scope(log_record.instrumentation_scope), record.SerializeToString()
         except Exception:  # noqa: BLE001 - a record must not break whoever emits it
-            self._refuse(log_record)
+            self._record.drop_items(1, "not_encoded")
+            _log.warning("telemetry.log_record_not_encoded", exc_info=True)
             return
         self._queue.put(encoded)
 
@@ -131,23 +144,6 @@ class EncodedLogProcessor(LogRecordProcessor):
         """Export all that waits and take no more."""
         self._queue.stop(timeout_millis / 1000)
         self._exporter.shutdown()
-
-    def _encode_all(self, batch: list[Entry | Encoded]) -> list[Encoded]:
-        return encode_all(batch, self._encode, self._refuse)
-
-    def _encode(self, item: Entry | Encoded) -> Encoded:
-        if not isinstance(item, Entry):
-            return item
-        scope = self._scopes.get(item.logger)
-        if scope is None:
-            scope = encode_scope(InstrumentationScope(item.logger))
-            if len(self._scopes) < _REMEMBERED:
-                self._scopes[item.logger] = scope
-        return scope, self._encoder.encode(item.line(), item.created)
-
-    def _refuse(self, _: object) -> None:
-        self._record.drop_items(1, "not_encoded")
-        _log.warning("telemetry.log_record_not_encoded", exc_info=True)
 
 
 class LineEncoder:

@@ -1,0 +1,63 @@
+"""Measure a block inside of its span, so that the measurement can name the span."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from types import TracebackType
+
+from opentelemetry.context import Context, attach
+from opentelemetry.trace import Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from glam_sdk._internal.guard import guarded
+from glam_sdk.telemetry.tracing import Link, Span, SpanKind, span
+
+Measure = Callable[[float, BaseException | None], None]
+"""Takes the seconds that something took, and what it ended with."""
+
+
+class MeasuredSpan(span):
+    """Run a block under a span as :class:`~glam_sdk.telemetry.tracing.span` does, and measure it.
+
+    Args:
+        tracer: Makes the span.
+        measure: Called right before the span ends.
+        what: Name and kind of the span.
+        attributes: Set at the start.
+        parent: Context of the block, baggage and all; the current one by default.
+        links: Related spans that are not the parent.
+    """
+
+    __slots__ = ("_measure", "_started")
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        measure: Measure,
+        what: tuple[str, SpanKind],
+        attributes: Mapping[str, AttributeValue],
+        *,
+        parent: Context | None = None,
+        links: tuple[Link, ...] = (),
+    ) -> None:
+        self._tracer = tracer
+        self._measure = measure
+        name, kind = what
+        self._arguments = (name, parent, kind, attributes, links or None)
+
+    def __enter__(self) -> Span:
+        current = self._span = self._tracer.start_span(*self._arguments)
+        self._token = attach(set_span_in_context(current, self._arguments[1]))
+        self._started = perf_counter()
+        return current
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            self._measure(perf_counter() - self._started, exc)
+        except Exception:  # the guard decides, and costs nothing when all is well
+            with guarded("messaging.measure"):
+                raise
+        super().__exit__(kind, exc, tb)

@@ -1,0 +1,73 @@
+"""Write to the client's buffer at once, where its ``publish`` would do no more than that.
+
+``publish`` is four coroutines for each message, and three calls and a buffer for each header; a
+connected client with room in its buffer needs none of them. This is known to work with the versions
+that :mod:`~glam_sdk.messaging.inline` names. With others, and whenever the client would wait,
+refuse or change something, the caller publishes as usual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from nats.aio.client import Client
+
+from glam_sdk.messaging import inline
+from glam_sdk.messaging.header_lines import USUAL
+
+_CROWDED_BYTES: Final = 1_000_000  # the client begins to wait for the socket at twice that
+_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
+_FRAME: Final = len("NATS/1.0\r\n\r\n")
+
+
+def post(
+    client: Client, subject: str, body: bytes, *, reply: str, headers: Mapping[str, str]
+) -> bool:
+    """Write a message with headers; False when the client has to publish it."""
+    lines = []
+    for name, value in headers.items():
+        # Of others the client strips blanks, replaces line ends, or refuses them.
+        if not value.isprintable() or value != value.strip():
+            return False
+        if name not in USUAL and _NAME.fullmatch(name) is None:
+            return False
+        lines.append(f"{name}: {value}\r\n")
+    if not (lines and subject) or not subject.isprintable() or " " in subject:
+        return False
+    if len(body) > client.max_payload:
+        return False
+    block = "".join(lines).encode()
+    size = len(block) + _FRAME
+    start = f"HPUB {subject} {reply} {size} {size + len(body)}\r\nNATS/1.0\r\n".encode()
+    return put(client, b"%b%b\r\n%b\r\n" % (start, block, body), len(body))
+
+
+def put(client: Client, command: bytes, size_bytes: int = 0) -> bool:
+    """Write a command of the protocol; False when the client has to be asked for it.
+
+    Args:
+        client: Connected or not.
+        command: The whole of it, line ends included.
+        size_bytes: Of the message in it.
+    """
+    # The buffer has no public door.
+    queue, flusher = client._flush_queue, client._flusher_task  # noqa: SLF001
+    if (
+        not inline.IS_INLINE
+        or client._status != Client.CONNECTED  # noqa: SLF001
+        or client._pending_data_size > _CROWDED_BYTES  # noqa: SLF001
+        or queue is None
+        or flusher is None
+        or flusher.done()
+    ):
+        return False
+    client._pending.append(command)  # noqa: SLF001
+    client._pending_data_size += len(command)  # noqa: SLF001
+    client.stats["out_msgs"] += 1
+    client.stats["out_bytes"] += size_bytes
+    if queue.empty():
+        queue.put_nowait(asyncio.Future())
+    return True
