@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Final, Self, Unpack
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
@@ -14,6 +14,8 @@ from glam_sdk._internal.ids import new_correlation_id, new_event_id
 from glam_sdk.events.codec import MalformedEventError
 from glam_sdk.events.envelope import Envelope, filled
 from glam_sdk.events.subjects import check_subject
+
+_MODEL_VALIDATE: Final = getattr(BaseModel.model_validate, "__func__", None)
 
 
 class Event(BaseModel):
@@ -72,7 +74,11 @@ class Event(BaseModel):
             MalformedEventError: The payload does not fit the class; the message names the fields.
         """
         try:
-            found: Self = cls.__pydantic_validator__.validate_python(envelope.payload)
+            if getattr(cls.model_validate, "__func__", None) is _MODEL_VALIDATE:
+                # What pydantic's method does, at less than half its price.
+                found: Self = cls.__pydantic_validator__.validate_python(envelope.payload)
+            else:
+                found = cls.model_validate(envelope.payload)
         except SchemaError as exc:
             problems = "; ".join(
                 f"{'.'.join(map(str, error['loc'])) or 'payload'}: {error['msg']}"
@@ -117,7 +123,7 @@ def envelope_of(
             event_id,
             cls.event_subject,
             datetime.now(UTC),
-            cls.__pydantic_serializer__.to_python(event, by_alias=True),
+            event.model_dump(by_alias=True),
             correlation_id or context.correlation_id() or new_correlation_id(),
             idempotency_key or event_id,
             about if metadata is None else {**about, **metadata},

@@ -210,6 +210,8 @@ class Nats:
 
     async def _on_error(self, exc: Exception) -> None:
         repeated = self._last_error is not None and describe(self._last_error) == describe(exc)
+        if isinstance(self._last_error, nats.errors.AuthorizationError) and self._client is None:
+            return  # A refusal may reach us as a reset the next time: the reason stays the same.
         self._last_error = exc
         if self._client is not None and not repeated:
             _log.warning("nats.error", reason=describe(exc))

@@ -75,8 +75,8 @@ class DeadLetters:
     async def keep(self, message: Incoming, letter: DeadLetter) -> None:
         """Publish it once: a second try within an hour is dropped by the stream.
 
-        A message that fills what the server takes is kept without the error's text, or else without
-        any headers: its bytes come first.
+        A message that fills what the server takes is kept without the error's text, or else with no
+        header but the id. Its bytes come first: where the id has no room either, it may be twice.
 
         Raises:
             MessageBusError: The stream did not take it.
@@ -84,7 +84,8 @@ class DeadLetters:
         headers = letter_headers(message, letter, self._service_name)
         subject = f"dlq.{message.stream}.{letter.durable}.{message.subject}"
         shorter = {name: value for name, value in headers.items() if name != ERROR}
-        for fewer in (shorter, {}):
+        only_id = {MESSAGE_ID_HEADER: headers[MESSAGE_ID_HEADER]}
+        for fewer in (shorter, only_id, {}):
             try:
                 await self._publisher.publish_raw(subject, message.body, headers, timeout=_TIMEOUT)
             except MessageTooLargeError:

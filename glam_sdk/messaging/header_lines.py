@@ -28,8 +28,8 @@ def parsed_lines(raw: bytes) -> dict[str, str]:
     found = {}
     if raw.isascii():
         for line in raw.decode().split("\r\n"):
-            name, _, value = line.partition(":")
-            if name in USUAL and value.isprintable():
+            name, colon, value = line.partition(":")
+            if colon and name in USUAL and value.isprintable():
                 found[name] = value.strip()
             elif line:
                 break

@@ -27,14 +27,14 @@ def post(
     client: Client, subject: str, body: bytes, *, reply: str, headers: Mapping[str, str]
 ) -> bool:
     """Write a message with headers; False when the client has to publish it."""
-    lines = []
+    lines: list[str] = []
     for name, value in headers.items():
         # Of others the client strips blanks, replaces line ends, or refuses them.
         if not value.isprintable() or value != value.strip():
             return False
         if name not in USUAL and _NAME.fullmatch(name) is None:
             return False
-        lines.append(f"{name}: {value}\r\n")
+        lines += (name, ": ", value, "\r\n")  # not formatted: an enum would become its name
     if not (lines and subject) or not subject.isprintable() or " " in subject:
         return False
     if len(body) > client.max_payload:
@@ -53,11 +53,12 @@ def put(client: Client, command: bytes, size_bytes: int = 0) -> bool:
         command: The whole of it, line ends included.
         size_bytes: Of the message in it.
     """
+    if not inline.IS_INLINE:
+        return False
     # The buffer has no public door.
     queue, flusher = client._flush_queue, client._flusher_task  # noqa: SLF001
     if (
-        not inline.IS_INLINE
-        or client._status != Client.CONNECTED  # noqa: SLF001
+        client._status != Client.CONNECTED  # noqa: SLF001
         or client._pending_data_size > _CROWDED_BYTES  # noqa: SLF001
         or queue is None
         or flusher is None

@@ -86,7 +86,10 @@ async def unsettled(nats, stream="ORDERS", durable="billing"):
     A server confirms a message, and reads an acknowledgement, before its consumer's numbers show
     it: a single look may be too early, so wait for the number.
     """
-    info = await nats.jetstream.consumer_info(stream, durable)
+    try:
+        info = await nats.jetstream.consumer_info(stream, durable)
+    except NotFoundError:
+        return 1  # It is being created.
     subjects = info.config.filter_subjects or [info.config.filter_subject or ">"]
     last = 0
     for subject in subjects:

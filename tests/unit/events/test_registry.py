@@ -71,6 +71,26 @@ def test_fields_of_a_newer_producer_are_ignored():
     assert OrderClosed.from_envelope(envelope).order_id == UUID(int=1)
 
 
+def test_a_class_may_read_and_write_its_payload_itself():
+    """``model_validate`` and ``model_dump`` are pydantic's doors, and a class may change them."""
+
+    class OrderMoved(Event, subject="evt.orders.moved"):
+        place: str
+        note: str | None = None
+
+        @classmethod
+        def model_validate(cls, obj, **options):
+            return super().model_validate({"place": obj.get("to"), **obj}, **options)
+
+        def model_dump(self, **options):
+            return super().model_dump(exclude_none=True, **options)
+
+    envelope = envelope_of(OrderMoved(place="home"), source_service="orders")
+    assert envelope.payload == {"place": "home"}
+    old = Envelope("e", "evt.orders.moved", datetime.now(UTC), {"to": "home"})
+    assert OrderMoved.from_envelope(old).place == "home"
+
+
 def test_a_payload_that_does_not_fit_names_the_fields_and_not_the_values():
     """The error says what is wrong without repeating the data."""
     envelope = Envelope("e", "evt.orders.closed", datetime.now(UTC), {"order_id": "secret-value"})

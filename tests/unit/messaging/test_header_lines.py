@@ -27,6 +27,12 @@ def test_any_block_is_read_as_the_client_reads_it(raw):
     assert parsed_lines(raw + b"\r\n\r\n") == Client._parse_header_lines(raw + b"\r\n\r\n")
 
 
+def test_a_line_without_a_colon_is_no_header():
+    """As the client has it, also where it is the name of one."""
+    raw = b"baggage\r\ntraceparent: 1"
+    assert parsed_lines(raw) == Client._parse_header_lines(raw) == {"traceparent": "1"}
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_client_of_another_version_reads_them_itself(is_known, monkeypatch):
     """Only where it is known to work is anything replaced."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.errors import Error
+from nats.js.api import Header
 
 from glam_sdk.messaging import inline
 from glam_sdk.messaging.write_buffer import post, put
@@ -66,6 +67,20 @@ async def test_the_usual_message_and_its_acknowledgement_need_no_client():
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
     await theirs.publish("$JS.ACK.a")
     assert state(ours) == state(theirs)
+
+
+async def test_names_and_values_that_are_enums_are_their_texts():
+    """The client's own names of headers are such an enum."""
+    ours, theirs, headers = connected(), connected(), {Header.MSG_ID: Header.ROLLUP}
+    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=headers)
+    await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=headers)
+    assert state(ours) == state(theirs)
+
+
+def test_a_client_of_another_version_is_not_looked_into(monkeypatch):
+    """It may not have the fields at all."""
+    monkeypatch.setattr(inline, "IS_INLINE", False)
+    assert not put(object(), b"PING\r\n")
 
 
 @pytest.mark.parametrize("reason", ["version", "lost", "draining", "crowded", "no flusher", "new"])
