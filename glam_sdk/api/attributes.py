@@ -64,8 +64,9 @@ def request_attributes(
     if scope.get("query_string"):
         query = scope["query_string"][:_MAX_QUERY].decode("latin-1")
         attributes[conv.URL_QUERY] = redact_query(query)
-    if scope.get("client"):
-        attributes[conv.CLIENT_ADDRESS] = str(scope["client"][0])
+    client = scope.get("client")
+    if client and client[0]:
+        attributes[conv.CLIENT_ADDRESS] = str(client[0])
     return attributes
 
 

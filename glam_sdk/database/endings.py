@@ -32,11 +32,12 @@ def watch_endings(engine: Engine) -> None:
 def _failed(failure: ExceptionContext) -> None:
     if failure.connection is None or failure.is_disconnect:
         return
-    if failure.statement:
+    # The rows of a stream are fetched without one.
+    if failure.statement or status_code(failure.original_exception) is not None:
         failure.connection.info[_FAILED] = True
         # Of this connection alone: an engine with listeners makes each execution dearer.
         event.listen(failure.connection, "commit", _look)
-    elif status_code(failure.original_exception) is None:
+    else:
         # The driver could not even ask, for one because another task is using the connection.
         failure.is_disconnect, failure.invalidate_pool_on_disconnect = True, False
 

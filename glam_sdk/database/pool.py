@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, get_current
@@ -33,7 +33,7 @@ _HOLDERS_SHOWN: Final = 5
 _log = get_logger("glam_sdk.database")
 
 
-_Holder = tuple[float, "asyncio.Task[object] | None", Context, "ConnectionPoolEntry"]
+_Holder = tuple[float, "ReferenceType[asyncio.Task[object]] | None", Context, "ConnectionPoolEntry"]
 """Since when, by whom, in which context and what is held; put into words when it matters."""
 
 
@@ -207,16 +207,21 @@ _GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
 )
 
 
-def _current_task() -> asyncio.Task[object] | None:
+def _current_task() -> ReferenceType[asyncio.Task[object]] | None:
     try:
-        return asyncio.current_task()
+        task = asyncio.current_task()
     except RuntimeError:
         return None
+    # A task keeps its result or error, and these may keep the connection: it would never come back.
+    return None if task is None else ref(task)
 
 
 def _told(holder: _Holder) -> str:
-    since, task, opened_in, record = holder
-    name = "no task" if task is None else task.get_name()
+    since, of_task, opened_in, record = holder
+    task = None if of_task is None else of_task()
+    name = (
+        "no task" if of_task is None else "a task that is gone" if task is None else task.get_name()
+    )
     of = trace.get_current_span(opened_in).get_span_context()
     trace_id = f" of trace {of.trace_id:032x}" if of.is_valid else ""
     doing = (record.record_info or {}).get(LAST_STATEMENT)

@@ -19,7 +19,10 @@ _FETCHED_AT_ONCE: Final = 100
 
 
 class OneTripCursor(aiosqlite.Cursor):
-    """Execute, fetch the first rows, and close if they are all, in one trip."""
+    """Execute, fetch the first rows, and close if they are all, in one trip.
+
+    A statement that fails closes the cursor.
+    """
 
     _rows: Sequence[Any] = ()
     _has_more = False
@@ -29,15 +32,25 @@ class OneTripCursor(aiosqlite.Cursor):
         await self._trip(self._ask, sql, () if parameters is None else parameters)
         return self
 
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> aiosqlite.Cursor:
+        """Execute a statement for each set of parameters."""
+        # SQLite keeps the statement until the cursor is closed, and so a closed database open.
+        self._rows, self._has_more = (), True
+        return await super().executemany(sql, parameters)
+
     async def _trip(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # theirs
 
     def _ask(self, sql: str, parameters: Iterable[Any]) -> None:
         self._rows, self._has_more = (), False
-        self._cursor.execute(sql, parameters)  # type: ignore[arg-type]  # any iterable will do
-        if self._cursor.description is not None:
-            self._rows = self._cursor.fetchmany(_FETCHED_AT_ONCE)
-            self._has_more = len(self._rows) == _FETCHED_AT_ONCE
+        try:
+            self._cursor.execute(sql, parameters)  # type: ignore[arg-type]  # any iterable will do
+            if self._cursor.description is not None:
+                self._rows = self._cursor.fetchmany(_FETCHED_AT_ONCE)
+                self._has_more = len(self._rows) == _FETCHED_AT_ONCE
+        except BaseException:
+            self._cursor.close()  # else it keeps the statement, and so the database, open
+            raise
 
     async def fetchone(self) -> Any:
         """Return the next row, or None."""

@@ -35,6 +35,8 @@ UNTRACED: Final = "glam_untraced"
 """Execution option of a statement or connection that is not to be seen in telemetry."""
 
 _SCOPE: Final = "glam_sdk.database"
+_SENDS: Final = "glam_sends"
+"""Name in a dialect's observed call of the call that it observes."""
 _log = get_logger("glam_sdk.database")
 
 
@@ -75,7 +77,8 @@ class DatabaseTelemetry:
     ) -> None:
         """Measure and trace every statement of an engine from now on.
 
-        A connection that is in use meanwhile is observed from when it is taken the next time.
+        A connection that is in use meanwhile is observed from when it is taken the next time; an
+        engine that is observed already is observed by this one instead.
 
         Args:
             engine: Of SQLAlchemy; ``engine.sync_engine`` of an asynchronous one.
@@ -89,7 +92,9 @@ class DatabaseTelemetry:
         # Not by the engine's events: listeners of those, though they do nothing, cost each of its
         # connections a set of joined dispatchers.
         for call in ("do_execute", "do_executemany", "do_execute_no_params"):
-            setattr(engine.dialect, call, statements.observed(getattr(engine.dialect, call)))
+            send = getattr(engine.dialect, call)
+            send = getattr(send, _SENDS, send)  # observed already: a statement is one span
+            setattr(engine.dialect, call, statements.observed(send))
 
 
 class _Statements:
@@ -126,6 +131,7 @@ class _Statements:
                 raise
             self._succeed(running, cursor)
 
+        setattr(execute, _SENDS, send)
         return execute
 
     def _begin(self, sql: str, rest: tuple[Any, ...]) -> _Running | None:

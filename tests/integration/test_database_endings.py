@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import MetaData, exc, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -54,7 +55,13 @@ async def row_again(uow: UnitOfWork) -> None:
     await uow.repository(Account).insert_many([{"id": 1, "balance": 0}])
 
 
-@pytest.mark.parametrize("fail", [unknown_table, row_again])
+async def row_that_cannot_be(uow: UnitOfWork) -> None:
+    rows = await uow.session.stream(text("SELECT 1 / (700 - n) FROM generate_series(1, 2000) n"))
+    async for _ in rows:
+        pass
+
+
+@pytest.mark.parametrize("fail", [unknown_table, row_again, row_that_cannot_be])
 async def test_a_transaction_the_server_gave_up_is_never_said_to_be_committed(
     on_postgres: Database, fail: Any
 ) -> None:
@@ -65,7 +72,7 @@ async def test_a_transaction_the_server_gave_up_is_never_said_to_be_committed(
         async with on_postgres.unit_of_work() as uow:
             uow.after_commit(lambda: called.append("committed"))
             await uow.repository(Account).save(Account(id=1, balance=5))
-            with pytest.raises((ConflictError, exc.ProgrammingError)):
+            with pytest.raises((ConflictError, exc.DBAPIError, asyncpg.PostgresError)):
                 await fail(uow)
 
     with pytest.raises(DatabaseError, match=r"savepoint\(\)") as caught:

@@ -11,7 +11,9 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import glam_sdk
+from glam_sdk.api.attributes import measured_attributes, request_attributes
 from glam_sdk.api.exchange import Exchange
+from glam_sdk.api.incoming import read_headers
 from glam_sdk.errors import NotFoundError, ServiceUnavailableError
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -283,3 +285,10 @@ async def test_a_request_leaves_no_garbage(app, telemetry, asgi):
 
 def _exchanges() -> int:
     return sum(isinstance(found, Exchange) for found in gc.get_objects())
+
+
+def test_a_client_without_an_address_has_none():
+    """Some servers name a client of which they know nothing."""
+    scope = {"type": "http", "path": "/", "method": "GET", "client": (None, 0)}
+    attributes = request_attributes(scope, read_headers([]), measured_attributes("GET", "http"))
+    assert "client.address" not in attributes

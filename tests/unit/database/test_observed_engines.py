@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -12,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -89,6 +93,31 @@ def test_a_default_that_is_asked_for_first_is_a_statement_of_its_own(seen: Seen)
         connection.execute(insert(NUMBERED), {"name": "one"})
     assert seen.names() == ["SELECT", "INSERT numbered"]
     assert seen.attributes("db.operation.batch.size") == [None, None]
+
+
+def test_an_engine_observed_twice_has_one_span_for_a_statement(seen: Seen) -> None:
+    """The newer observer takes the place of the older."""
+    newer = Seen(seen.engine)
+    with seen.engine.connect() as connection:
+        connection.execute(select(THINGS))
+    assert (len(seen.names()), len(newer.names())) == (0, 1)
+
+
+async def test_a_connection_in_use_keeps_no_task(seen: Seen) -> None:
+    """A task keeps its result or error, which may keep the connection itself."""
+    held: list[Connection] = []
+
+    async def take() -> None:
+        held.append(seen.engine.connect())
+
+    task = asyncio.create_task(take())
+    await task
+    gone = ref(task)
+    del task
+    await asyncio.sleep(0)  # the loop has just woken us by it
+    gc.collect()
+    assert gone() is None
+    held[0].close()
 
 
 def test_a_batch_says_how_many_rows_it_is_for(seen: Seen) -> None:

@@ -21,6 +21,10 @@ def ours(path: Path) -> aiosqlite.Connection:
     return OneTripConnection(partial(sqlite3.connect, path, check_same_thread=False))
 
 
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 @pytest.fixture(params=[ours, aiosqlite.connect], ids=["ours", "theirs"])
 async def connection(
     request: pytest.FixtureRequest, tmp_path: Path
@@ -95,17 +99,38 @@ async def test_a_write_tells_what_it_did(connection: aiosqlite.Connection) -> No
         assert cursor.rowcount == 2
 
 
-async def test_an_error_is_sqlites_own_and_leaves_the_cursor_usable(
+async def test_an_error_is_sqlites_own_and_leaves_the_connection_usable(
     connection: aiosqlite.Connection,
 ) -> None:
-    """What was fetched before is gone with it."""
-    async with connection.cursor() as cursor:
+    """What was fetched before is gone with it, and other cursors go on."""
+    async with connection.cursor() as cursor, connection.cursor() as other:
         await cursor.execute(ALL)
         with pytest.raises(sqlite3.OperationalError, match="nowhere"):
             await cursor.execute("SELECT * FROM nowhere")
-        assert list(await cursor.fetchall()) == []
-        await cursor.execute("SELECT 1")
-        assert await cursor.fetchone() == (1,)
+        await other.execute("SELECT 1")
+        assert await other.fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "sql", ["INSERT INTO things VALUES (1, 'again')", "SELECT CAST(x'ff' AS TEXT)"]
+)
+async def test_an_error_that_is_kept_keeps_no_statement_open(tmp_path: Path, sql: str) -> None:
+    """Neither one that cannot be executed nor one whose rows cannot be read; nor a batch."""
+    connection = ours(tmp_path / "kept.sqlite3")
+    async with connection:
+        await connection.execute("PRAGMA journal_mode = wal")
+        await connection.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)")
+        cursor = await connection.cursor()
+        await cursor.executemany("INSERT INTO things VALUES (?, ?)", [(1, "a"), (2, "b")])
+        await connection.commit()
+        await cursor.close()
+        failing = await connection.cursor()
+        with pytest.raises(sqlite3.Error) as kept:
+            await failing.execute(sql)
+        await connection.rollback()
+    # SQLite takes its journal away with the last handle of the file.
+    assert names(tmp_path) == ["kept.sqlite3"]
+    assert kept.value is not None
 
 
 async def test_a_closed_cursor_holds_no_lock(connection: aiosqlite.Connection) -> None:
