@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -129,20 +129,36 @@ def run_rounds(options: Options, servers: Sequence[Server], bench: Bench) -> Ite
         print(f"{done} …", file=sys.stderr, flush=True)
 
 
-def run(options: Options) -> tuple[list[Slice], dict[str, float]]:
-    """Start everything, measure, end everything; returns each peer's memory in MiB as well."""
+@contextmanager
+def running(
+    peers: Sequence[Peer], pace: Mapping[str, str]
+) -> Iterator[tuple[list[Server], Tool, Tool]]:
+    """Give the servers of the peers, a sink and a load for them; end all of it with the block.
+
+    Args:
+        peers: Each gets a server, on the core that is the servers'.
+        pace: Variables that say when they export.
+    """
     server_core, other_core = cores()
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glam-bench-")))
         make_database(work / "items.sqlite3")
         sink = stack.enter_context(Tool("benchmarks.sink", other_core))
         load = stack.enter_context(Tool("benchmarks.load", other_core))
-        speed = stack.enter_context(Tool("benchmarks.speed", server_core))
         port = sink.read()
         servers = [
-            stack.enter_context(start_server(peer, work, port, server_core, _SOON))
-            for peer in options.peers
+            stack.enter_context(start_server(peer, work, port, server_core, pace)) for peer in peers
         ]
+        yield servers, sink, load
+
+
+def run(options: Options) -> tuple[list[Slice], dict[str, float]]:
+    """Start everything, measure, end everything; returns each peer's memory in MiB as well."""
+    server_core, _ = cores()
+    with (
+        Tool("benchmarks.speed", server_core) as speed,
+        running(options.peers, _SOON) as (servers, sink, load),
+    ):
         slices = list(run_rounds(options, servers, Bench(load, sink, speed, _CONNECTIONS)))
         return slices, {server.peer.name: server.resident_mib() for server in servers}
 

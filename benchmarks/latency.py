@@ -11,16 +11,13 @@ import argparse
 import json
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.arrivals import Waits
-from benchmarks.http import cores, make_database, start_server, surroundings
+from benchmarks.http import cores, running, surroundings
 from benchmarks.peers import ENDPOINTS, PEERS, Peer, choose
 from benchmarks.processes import Server, Tool
 from benchmarks.table import cell
@@ -121,18 +118,11 @@ def turns(
 
 def run(options: Options) -> Found:
     """Start everything, measure, end everything."""
-    server_core, other_core = cores()
-    with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glam-bench-")))
-        make_database(work / "items.sqlite3")
-        sink = stack.enter_context(Tool("benchmarks.sink", other_core))
-        load = stack.enter_context(Tool("benchmarks.load", other_core))
-        arrivals = stack.enter_context(Tool("benchmarks.arrivals", other_core))
-        port = sink.read()
-        servers = [
-            stack.enter_context(start_server(peer, work, port, server_core, {}))
-            for peer in options.peers
-        ]
+    _, other_core = cores()
+    with (
+        Tool("benchmarks.arrivals", other_core) as arrivals,
+        running(options.peers, {}) as (servers, sink, load),
+    ):
         rate = options.rate or options.share * most(load, servers[0], options.endpoint)
         found = list(turns(options, servers, rate, arrivals))
         time.sleep(_LAST_BATCH_S)

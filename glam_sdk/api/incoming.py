@@ -137,11 +137,10 @@ def origin_of(incoming: Incoming, settings: HttpSettings, current: Context) -> O
     request_id, correlation_id = new_ids()
     if incoming.request_id and context.is_valid_id(incoming.request_id):
         request_id = incoming.request_id
-    given = incoming.correlation_id
-    if not (given and context.is_valid_id(given)):
-        given = (base and context.correlation_id(base)) or ""
-    if given and context.is_valid_id(given):
-        correlation_id = given
+    if incoming.correlation_id and context.is_valid_id(incoming.correlation_id):
+        correlation_id = incoming.correlation_id
+    elif (carried := base and context.correlation_id(base)) and context.is_valid_id(carried):
+        correlation_id = carried
     made = context.with_ids(request_id, correlation_id, base)
     return Origin(made, links, request_id, correlation_id)
 

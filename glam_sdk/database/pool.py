@@ -218,10 +218,10 @@ def _current_task() -> ReferenceType[asyncio.Task[object]] | None:
 
 def _told(holder: _Holder) -> str:
     since, of_task, opened_in, record = holder
-    task = None if of_task is None else of_task()
-    name = (
-        "no task" if of_task is None else "a task that is gone" if task is None else task.get_name()
-    )
+    name = "no task"
+    if of_task is not None:
+        task = of_task()
+        name = "a task that is gone" if task is None else task.get_name()
     of = trace.get_current_span(opened_in).get_span_context()
     trace_id = f" of trace {of.trace_id:032x}" if of.is_valid else ""
     doing = (record.record_info or {}).get(LAST_STATEMENT)
