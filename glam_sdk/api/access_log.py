@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry.logs import get_logger
+from glam_sdk.telemetry.log_context import HOLDER_KEY
+from glam_sdk.telemetry.log_template import LineTemplate, is_plain
+from glam_sdk.telemetry.logs import LogPipeline, get_logger
+
+_LOGGER: Final = "glam_sdk.access"
+_EVENT: Final = "http.request"
+_VARYING: Final = {conv.URL_PATH: '"%s"', "duration_ms": "%r", conv.CLIENT_ADDRESS: '"%s"'}
+_MAX_TEMPLATES: Final = 1024
 
 
 class AccessLog:
@@ -22,15 +29,16 @@ class AccessLog:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
-        self._log = get_logger("glam_sdk.access")
+        self._log = get_logger(_LOGGER)
+        self._templates: dict[tuple[object, ...], LineTemplate] = {}
 
     def write(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
         """Log a finished exchange."""
         level = self._level(exchange, has_failed=conv.ERROR_TYPE in shared)
-        if level is None:
+        if level is None or (level == "info" and self._from_template(exchange, shared)):
             return
         fields = exchange.log_fields(shared)
-        event = "websocket.closed" if exchange.is_websocket else "http.request"
+        event = "websocket.closed" if exchange.is_websocket else _EVENT
         if level == "error":
             if isinstance(exchange.error, Exception):
                 fields["exc_info"] = exchange.shown_error
@@ -39,6 +47,46 @@ class AccessLog:
             self._log.warning(event, **fields)
         else:
             self._log.info(event, **fields)
+
+    def _from_template(self, exchange: Exchange, shared: Mapping[str, Any]) -> bool:
+        """Write the line of a usual request; False for one that needs to go the whole way."""
+        chain, client = self._log.chain("info"), exchange.scope.get("client")
+        if chain is None or not chain.is_plain or not client or exchange.context[HOLDER_KEY]:
+            return False
+        path, address = exchange.scope["path"], client[0]
+        if exchange.is_websocket or not is_plain(path) or not is_plain(address):
+            return False
+        if exchange.shown_code() is not None:
+            return False
+        key = (chain.service, chain.environment, *shared.values())
+        template = self._templates.get(key) or self._learn(key, chain, exchange, shared)
+        ended, duration_ms = exchange.ended_ns or 0, round(exchange.duration_s * 1000, 3)
+        line = template.fill(
+            ended / 1e9,
+            exchange.span.get_span_context(),
+            exchange.correlation_id,
+            exchange.request_id,
+            path,
+            duration_ms,
+            address,
+        )
+        chain.write(line)
+        return True
+
+    def _learn(
+        self,
+        key: tuple[object, ...],
+        chain: LogPipeline,
+        exchange: Exchange,
+        shared: Mapping[str, Any],
+    ) -> LineTemplate:
+        """Make a template of the line as it would be without one."""
+        fields = exchange.log_fields(shared)
+        line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, exchange.context)
+        template = LineTemplate(line, _VARYING)
+        if len(self._templates) < _MAX_TEMPLATES:
+            self._templates[key] = template
+        return template
 
     def late_failure(self, exchange: Exchange, exc: Exception) -> None:
         """Log what failed after the response was complete, such as a background task."""

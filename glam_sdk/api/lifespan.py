@@ -1,33 +1,37 @@
-"""Make a failed start readable: one sentence in the server's log in place of a traceback."""
+"""Stand around the application's lifespan: it says when serving begins, and why a start failed."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import Any
 
+from glam_sdk._internal.afterwards import serving
 from glam_sdk.errors import GlamBaseError
 
 
-class ReadableStartup:
-    """Wrap an ASGI application and shorten the message of a failed start that we understand.
+class Lifespan:
+    """Pass the lifespan's messages on.
 
-    Starlette sends the formatted traceback while it handles the exception; where that is one of
-    our errors, its message says what to do, and the traceback only hides it.
+    Where a start fails, Starlette sends the formatted traceback while it handles the exception;
+    if that is one of our errors, its message says what to do, and the traceback only hides it.
     """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass everything on but the lifespan's failure message."""
-        if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
-            return
+        """Live through one lifespan."""
+        with ExitStack() as until_the_end:
 
-        async def shortened(message: dict[str, Any]) -> None:
-            failure = sys.exc_info()[1]
-            if message["type"] == "lifespan.startup.failed" and isinstance(failure, GlamBaseError):
-                message = {**message, "message": f"{failure.code}: {failure.message}"}
-            await send(message)
+            async def passed_on(message: dict[str, Any]) -> None:
+                failure = sys.exc_info()[1]
+                if message["type"] == "lifespan.startup.complete":
+                    until_the_end.enter_context(serving())
+                elif message["type"] == "lifespan.startup.failed" and isinstance(
+                    failure, GlamBaseError
+                ):
+                    message = {**message, "message": f"{failure.code}: {failure.message}"}
+                await send(message)
 
-        await self.app(scope, receive, shortened)
+            await self.app(scope, receive, passed_on)

@@ -20,6 +20,7 @@ from opentelemetry.trace import (
 )
 
 from glam_sdk import context as ids
+from glam_sdk._internal.afterwards import Afterwards
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
@@ -30,7 +31,7 @@ from glam_sdk.api.exchange import SCOPE_KEY, Exchange
 from glam_sdk.api.exclusions import excluded_paths, path_matcher
 from glam_sdk.api.incoming import Incoming, Origin, origin_of, read_headers
 from glam_sdk.api.instruments import Instruments
-from glam_sdk.api.lifespan import ReadableStartup
+from glam_sdk.api.lifespan import Lifespan
 from glam_sdk.api.routes import Arrival
 from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
@@ -59,7 +60,8 @@ class TelemetryMiddleware:
         self, app: ASGIApp, *, settings: HttpSettings, service_name: str, runtime: object = None
     ) -> None:
         self.app = app
-        self._lifespan = ReadableStartup(app)
+        self._tell_later = Afterwards(self._tell)
+        self._lifespan = Lifespan(app)
         self._settings = settings
         self._service_name = service_name.encode("latin-1", "replace")
         self._runtime = runtime
@@ -177,6 +179,13 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
+        if exchange.is_joined or exchange.error is not None:
+            self._tell(exchange)  # the span's owner does not wait, and a traceback changes
+        else:
+            self._tell_later(exchange)
+
+    def _tell(self, exchange: Exchange) -> None:
+        """Tell of a request that has ended, in all signals."""
         # What the application attached in between must show in none of our signals.
         token = attach(exchange.context)
         try:

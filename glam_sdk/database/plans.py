@@ -61,7 +61,7 @@ def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], P
 
 def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:
     """Return the attributes every span and measurement of one database has."""
-    name = url.database or ""
+    name = str(url.database or "")  # of exactly this type, as PlainAttributes want it
     if dialect == "sqlite":
         return {conv.DB_SYSTEM_NAME: "sqlite", conv.DB_NAMESPACE: PurePath(name).name or ":memory:"}
     attributes: dict[str, AttributeValue] = {conv.DB_SYSTEM_NAME: dialect}
@@ -69,7 +69,7 @@ def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:
         attributes[conv.DB_NAMESPACE] = name
     host = url.host or url.query.get("host")
     if isinstance(host, str):
-        attributes[conv.SERVER_ADDRESS] = host
+        attributes[conv.SERVER_ADDRESS] = str(host)
         if not host.startswith("/"):
             attributes[conv.SERVER_PORT] = url.port or 5432
     return attributes

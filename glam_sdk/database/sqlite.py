@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -29,6 +30,7 @@ QUERY_ONLY: Final = "glam_sqlite_query_only"
 """Execution option of transactions that SQLite lets write nothing, however they ask for it."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
+_BUSY_PAUSE_S: Final = 0.02
 _KNOWN_AIOSQLITE: Final = "0.22."
 """The versions whose connections and cursors we know well enough to save trips."""
 
@@ -82,6 +84,21 @@ async def _connect(*where: Any, **how: Any) -> aiosqlite.Connection:
         raise
 
 
+async def _wait_for(connection: aiosqlite.Connection, sql: str) -> None:
+    """Execute what SQLite refuses at once while another connection holds the write lock."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            await (await connection.execute(sql)).close()
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_BUSY_PAUSE_S)
+        else:
+            return
+
+
 async def _abandon(connection: aiosqlite.Connection) -> None:
     await connection.interrupt()
     await asyncio.shield(connection.rollback())
@@ -96,10 +113,8 @@ def prepare(engine: Engine) -> None:
 
     def set_up(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        cursor = connection.cursor()
         for pragma in ("journal_mode = WAL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+            connection.run_async(lambda driver, sql=f"PRAGMA {pragma}": _wait_for(driver, sql))
 
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiosqlite
 from aiosqlite.context import contextmanager
@@ -24,6 +25,7 @@ class OneTripCursor(aiosqlite.Cursor):
     A statement that fails closes the cursor.
     """
 
+    _conn: OneTripConnection
     _rows: Sequence[Any] = ()
     _has_more = False
 
@@ -48,6 +50,8 @@ class OneTripCursor(aiosqlite.Cursor):
             if self._cursor.description is not None:
                 self._rows = self._cursor.fetchmany(_FETCHED_AT_ONCE)
                 self._has_more = len(self._rows) == _FETCHED_AT_ONCE
+                if self._has_more:
+                    self._conn.being_read.add(self._cursor)
         except BaseException:
             self._cursor.close()  # else it keeps the statement, and so the database, open
             raise
@@ -84,8 +88,22 @@ class OneTripConnection(aiosqlite.Connection):
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connect, iter_chunk_size=_FETCHED_AT_ONCE)
+        self.being_read: WeakSet[sqlite3.Cursor] = WeakSet()
+        """Cursors that may have rows left; changed in the connection's thread."""
 
     @contextmanager
     async def cursor(self) -> aiosqlite.Cursor:
         """Return a new cursor, without a trip."""
         return OneTripCursor(self, self._conn.cursor())
+
+    async def interrupt(self) -> None:
+        """Stop what is executed, and let go of what is being read.
+
+        SQLite goes on stopping whatever comes, a rollback too, until no statement is open.
+        """
+        await super().interrupt()
+        self._tx.put_nowait((None, self._let_go))
+
+    def _let_go(self) -> None:
+        for cursor in list(self.being_read):
+            cursor.close()

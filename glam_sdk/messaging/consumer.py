@@ -8,6 +8,7 @@ from typing import Final
 
 import nats.errors
 
+from glam_sdk._internal.afterwards import serving
 from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.binding import Binding
 from glam_sdk.messaging.cancellation import end
@@ -93,15 +94,16 @@ class Consumer:
         self.waiting_for = "stopped"
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._bind_and_pull()
-            except MessageBusError as exc:
-                self._note_waiting(exc.message)
-            except Exception as exc:  # noqa: BLE001 - one fault must not end the subscriber
-                self._note_waiting(f"{type(exc).__name__}: {exc}", exc)
-            await asyncio.sleep(self._wait_s)
-            self._wait_s = min(self._wait_s * 2, _MAX_WAIT_S)
+        with serving():
+            while True:
+                try:
+                    await self._bind_and_pull()
+                except MessageBusError as exc:
+                    self._note_waiting(exc.message)
+                except Exception as exc:  # noqa: BLE001 - one fault must not end the subscriber
+                    self._note_waiting(f"{type(exc).__name__}: {exc}", exc)
+                await asyncio.sleep(self._wait_s)
+                self._wait_s = min(self._wait_s * 2, _MAX_WAIT_S)
 
     async def _bind_and_pull(self) -> None:
         await self._nats.wait_connected(_MAX_WAIT_S)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from time import perf_counter
 from typing import Final
 
 from opentelemetry import context as otel
@@ -164,10 +163,7 @@ class Pipeline:
             await self._settlement.retry(message, work.history, found.delay)
 
     async def _attempt(self, work: Work) -> str:
-        with work.lane.observed.processing(
-            work.message, work.envelope, attempt=work.number, origin=work.origin
-        ) as span:
-            work.started = perf_counter()
+        with work.lane.observed.processing(work, self._note_success) as span:
             try:
                 event = self._event_of(work)
                 if event is None:
@@ -180,7 +176,9 @@ class Pipeline:
             except Exception as exc:
                 self._note_failure(span, work, exc)
                 raise
-            self._note_success(span, work, outcome)
+            work.outcome = outcome
+            if outcome is not _HANDLED:
+                span.set_attribute(conv.GLAM_OUTCOME, outcome)
         return outcome
 
     def _event_of(self, work: Work) -> Event | None:
@@ -267,14 +265,19 @@ class Pipeline:
             exc_info=exc,
         )
 
-    def _note_success(self, span: Span, work: Work, outcome: str) -> None:
-        if outcome is not _HANDLED:
-            span.set_attribute(conv.GLAM_OUTCOME, outcome)
+    def _note_success(self, work: Work, duration_s: float, ended_ns: int) -> None:
         if not _levels.isEnabledFor(logging.INFO):
             return  # What a line would say costs more than the question.
-        duration_ms = round((perf_counter() - work.started) * 1000, 3)
-        fields = work.fields(self._durable)
-        _log.info("message.handled", outcome=outcome, duration_ms=duration_ms, **fields)
+        fields = {
+            "outcome": work.outcome,
+            "duration_ms": round(duration_s * 1000, 3),
+            **work.fields(self._durable),
+        }
+        chain = _log.chain("info")
+        if chain is None:
+            _log.info("message.handled", **fields)
+        else:
+            chain.log("info", __name__, "message.handled", fields, created=ended_ns / 1e9)
 
 
 def _decoded(message: Incoming) -> Envelope | MalformedEventError:

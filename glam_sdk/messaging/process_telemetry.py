@@ -5,22 +5,20 @@ What the spans and measurements of a handler have in common is prepared once.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
 
-from glam_sdk.events import Envelope
-from glam_sdk.messaging.measured_span import MeasuredSpan
+from glam_sdk._internal.afterwards import Afterwards
+from glam_sdk.messaging.processing import Note, Processing
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.series import series
-from glam_sdk.telemetry.tracing import Span, SpanKind, error_type
+from glam_sdk.telemetry.tracing import PlainAttributes, Span, SpanKind, error_type
 
 if TYPE_CHECKING:
-    from glam_sdk.messaging.delivery import Incoming
-    from glam_sdk.messaging.origin import Origin
+    from glam_sdk.messaging.work import Work
 
 
 class ProcessTelemetry:
@@ -39,7 +37,9 @@ class ProcessTelemetry:
         self._tracer = tracer
         self._consumed, self._process = instruments
         self._template = template
-        self._what = (f"process {template}", SpanKind.CONSUMER)
+        self._name = f"process {template}"
+        self.tell_later = Afterwards(Processing.tell)
+        """Takes an attempt that went well."""
         self._labels: dict[str, AttributeValue] = {
             conv.MESSAGING_SYSTEM: "nats",
             conv.MESSAGING_OPERATION_NAME: "process",
@@ -50,20 +50,21 @@ class ProcessTelemetry:
         self._count = series(self._consumed, self._labels)
         self._record = series(self._process, self._labels)
 
-    def processing(
-        self,
-        message: Incoming,
-        envelope: Envelope | None,
-        *,
-        attempt: int,
-        origin: Origin,
-    ) -> AbstractContextManager[Span]:
-        """Run the processing of a message under its CONSUMER span, in the sender's context."""
-        attributes = {
-            **self._labels,
-            conv.MESSAGING_MESSAGE_BODY_SIZE: len(message.body),
-            conv.GLAM_DELIVERY_ATTEMPT: attempt,
-        }
+    def processing(self, work: Work, note: Note) -> Processing:
+        """Run an attempt at a message under its CONSUMER span, in the sender's context.
+
+        Args:
+            work: The message and what is known about it.
+            note: Called inside the span when it is told that the attempt went well.
+        """
+        return Processing(self, work, note)
+
+    def start_span(self, work: Work) -> Span:
+        """Start the CONSUMER span of an attempt."""
+        message, envelope = work.message, work.envelope
+        attributes = PlainAttributes(self._labels)
+        attributes[conv.MESSAGING_MESSAGE_BODY_SIZE] = len(message.body)
+        attributes[conv.GLAM_DELIVERY_ATTEMPT] = work.number
         if envelope is not None:
             attributes[conv.MESSAGING_MESSAGE_ID] = envelope.event_id
             if envelope.correlation_id:
@@ -71,9 +72,9 @@ class ProcessTelemetry:
         if self._template != message.subject:
             attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
             attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = self._template
-        context, links, _ = origin
-        return MeasuredSpan(
-            self._tracer, self.measure, self._what, attributes, parent=context, links=links
+        context, links, _ = work.origin
+        return self._tracer.start_span(
+            self._name, context, SpanKind.CONSUMER, attributes, links or None
         )
 
     def measure(self, duration_s: float, error: BaseException | None) -> None:

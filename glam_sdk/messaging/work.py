@@ -34,7 +34,8 @@ class Work:
     history: History = NOTHING
     number: int = 1
     """Of the attempt."""
-    started: float = 0.0
+    outcome: str = ""
+    """Of an attempt that went well."""
 
     @property
     def is_fresh(self) -> bool:

@@ -126,8 +126,8 @@ class LogPipeline:
                     if not with_traceback and logger not in _NEVER_HELD:
                         return None
             moment = created or time()
-            line = self._begin(level, logger, shown, moment)
-            complete(line, fields, context := get_current())
+            context = get_current()
+            line = self.layout(level, logger, shown, fields, moment, context)
             if exc is not None:
                 _add_exception(line, exc, with_traceback=with_traceback)
             if self.provider is not None:
@@ -139,9 +139,17 @@ class LogPipeline:
                 | {"timestamp": iso_timestamp(), "logging_failed": exception_type(failure)}
             )
 
-    def _begin(self, level: str, logger: str, message: str, created: float) -> Line:
-        """Return what every line has, in the order a person reads it."""
-        return {
+    def layout(
+        self,
+        level: str,
+        logger: str,
+        message: str,
+        fields: Mapping[str, Any],
+        created: float,
+        context: Context,
+    ) -> Line:
+        """Return what a line has but its exception, in the order a person reads it."""
+        line = {
             "timestamp": iso_timestamp(created),
             "level": level,
             "message": message,
@@ -149,6 +157,15 @@ class LogPipeline:
             "service": self.service,
             "environment": self.environment,
         }
+        complete(line, fields, context)
+        return line
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a line is but its bytes now: JSON, exported nowhere, and none is due before."""
+        if self.console or self.provider is not None:
+            return False
+        return self.repeats is None or not self.repeats.is_due
 
     def _admit(
         self,
@@ -178,10 +195,9 @@ class LogPipeline:
         if key.exception_type:
             fields |= {"error": key.exception_type, "place": key.place}
         moment = time()
-        line = self._begin(key.level, key.logger, key.message, moment)
-        # It stands for many, so it belongs to none of their traces.
-        complete(line, fields, Context())
-        self._export(line, moment, Context())
+        nobody = Context()  # it stands for many, so it belongs to none of their traces
+        line = self.layout(key.level, key.logger, key.message, fields, moment, nobody)
+        self._export(line, moment, nobody)
         self.write(self._encode(line))
 
     def _encode(self, line: Line) -> bytes:

@@ -79,6 +79,12 @@ class BoundLogger(structlog.BoundLoggerBase):
         else:
             self._process(method, {**fields, "event": event})
 
+    def chain(self, method: str) -> LogPipeline | None:
+        """Return what a line of a level goes through, where that is our chain and nothing else."""
+        if self._processors != _OURS or self._context:
+            return None
+        return _pipeline if self._logger.levels.isEnabledFor(_LEVELS[method]) else None
+
     def _process(self, method: str, entry: EventDict) -> None:
         """Go through processors that somebody else set, such as a test's."""
         line: Any = entry

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util._once import Once
 
+from glam_sdk._internal.afterwards import settle
 from glam_sdk.runtime import bootstrap, state
 from glam_sdk.runtime.service import Service
 from glam_sdk.telemetry import early, logs, stdlib_logging
@@ -38,6 +39,7 @@ class CapturedTelemetry:
     @property
     def spans(self) -> Sequence[ReadableSpan]:
         """Finished spans, in the order they ended."""
+        settle()
         return self._exporter.get_finished_spans()
 
     def span(self, name: str) -> ReadableSpan:
@@ -72,16 +74,19 @@ class CapturedTelemetry:
 
     def logs(self, message: str | None = None) -> list[dict[str, Any]]:
         """Return the log lines, decoded; those of one event name if given."""
+        settle()
         entries: list[dict[str, Any]] = [json.loads(line) for line in tuple(self.lines)]
         return [e for e in entries if message is None or e["message"] == message]
 
     def scrape(self, *, openmetrics: bool = False) -> str:
         """Return the Prometheus scrape as text."""
+        settle()
         accept = "application/openmetrics-text; version=1.0.0" if openmetrics else ""
         return self.service.scrape(accept)[0].decode()
 
     def clear(self) -> None:
         """Forget spans and log lines."""
+        settle()
         self._exporter.clear()
         self.lines.clear()
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import aiosqlite
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import MetaData, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database, sqlite
 
-SHORT = 5.0
+SHORT = 4.0  # seconds; SQLite itself waits five for a lock
+ROWS = 1_000  # more than come with the first answer
 
 
 class Model(DeclarativeBase):
@@ -107,3 +110,53 @@ async def test_who_is_cancelled_while_waiting_to_begin_leaves_no_transaction(
         await one.repository(Word).save(Word(word="kept too"))
         async with db.unit_of_work(read_only=True) as other:
             assert await other.repository(Word).count(word="kept") == 1
+
+
+async def test_who_is_cancelled_while_streaming_keeps_no_lock(
+    tmp_path: Path, open_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are still being read when it is told to stop, which stopped the rollback as well."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'words.sqlite3'}"
+    seen = await open_database(url, Model.metadata, pool_size=2, max_overflow=0)
+    db: Database = seen.db
+    is_answered = asyncio.Event()
+    execute: Any = aiosqlite.Connection._execute
+    kept: list[object] = []
+
+    async def held(self: aiosqlite.Connection, function: Any, *arguments: Any, **named: Any) -> Any:
+        found = await execute(self, function, *arguments, **named)
+        if asyncio.current_task() is streaming and kept:
+            is_answered.set()
+            await asyncio.Event().wait()
+        return found
+
+    async def stream() -> None:
+        async with db.unit_of_work() as uow:
+            await uow.repository(Word).save_all([Word(word=f"w{n}") for n in range(ROWS)])
+            kept.append(await uow.session.stream(text("SELECT * FROM words")))
+            await uow.session.execute(text("SELECT 1"))
+
+    streaming = asyncio.create_task(stream())
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", held)
+    async with asyncio.timeout(SHORT):
+        await is_answered.wait()
+    streaming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await streaming
+    async with asyncio.timeout(SHORT), db.unit_of_work() as uow:
+        assert await uow.repository(Word).count() == 0
+
+
+async def test_a_start_waits_for_whoever_is_writing(tmp_path: Path) -> None:
+    """SQLite refuses a change of the journal at once, however long it would wait for a lock."""
+    path = tmp_path / "new.sqlite3"
+    url = SecretStr(f"sqlite+aiosqlite:///{path}")
+    db = Database(DatabaseSettings(url=url), metadata=Model.metadata)
+    async with aiosqlite.connect(path, isolation_level=None) as other:
+        await other.execute("BEGIN IMMEDIATE")
+        starting = asyncio.create_task(db.start())
+        await asyncio.sleep(0.3)  # by now it has been refused
+        assert not starting.done()
+        await other.execute("COMMIT")
+        await starting
+        await db.stop()

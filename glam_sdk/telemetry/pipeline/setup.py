@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from glam_sdk._internal import afterwards
 from glam_sdk.config import Settings
 from glam_sdk.lifecycle import Check
 from glam_sdk.telemetry import early, log_setup, logs, stdlib_logging
@@ -116,7 +117,8 @@ class Pipeline:
         return late
 
     def _run(self, work: dict[str, Callable[[], object]], timeout_s: float) -> list[str]:
-        # First, because these lines are log records too.
+        # First, because spans and log records come of it; and these lines are log records too.
+        afterwards.settle()
         logs.pipeline().write_repeats(all_of_them=True)
         work["lines"] = lambda: log_setup.flush(timeout_s)
         return run_within(work, timeout_s)

@@ -37,6 +37,7 @@ _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
 _LOWER_64_BITS: Final = (1 << 64) - 1
 _STR_ONLY: Final = frozenset({str})
+_SPANS: Final = (LeanSpan, NonRecordingSpan)
 _new_context: Final = tuple.__new__
 _new_span: Final = object.__new__
 
@@ -183,10 +184,10 @@ def _make_context(rule: SamplingRule, parent: SpanContext | None) -> SpanContext
 def _parent_in(context: Context | None) -> SpanContext | None:
     """Return the ids of the current span of a context, the current context by default."""
     current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
-    if type(current) is LeanSpan:
-        return current.get_span_context()
     if current is None:
         return None
+    if type(current) in _SPANS and isinstance(own := current.get_span_context(), SpanContext):
+        return own
     found: Any = get_current_span(context).get_span_context()
     if found is not None and not isinstance(found, SpanContext):
         raise TypeError("parent_span_context must be a SpanContext or None.")

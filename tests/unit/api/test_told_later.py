@@ -1,0 +1,144 @@
+"""In a server a request is told of at the end of the event loop's turn, with the times it had."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+
+import pytest
+from opentelemetry import trace
+
+from glam_sdk._internal.afterwards import serving
+from glam_sdk.errors import NotFoundError
+from glam_sdk.telemetry import logs
+from glam_sdk.telemetry.log_context import set_request_context
+
+
+@pytest.fixture
+def exporter(telemetry):
+    """Spans as they are exported, without waiting for what was put off."""
+    return telemetry._exporter
+
+
+@pytest.fixture
+def app(app):
+    @app.get("/orders/{order_id}")
+    async def order(order_id: str) -> str:
+        return order_id
+
+    @app.get("/missing")
+    async def missing() -> None:
+        raise NotFoundError("No.")
+
+    @app.get("/mine")
+    async def mine() -> None:
+        set_request_context(user_id="u-1")
+
+    return app
+
+
+@pytest.fixture
+def ask(app):
+    """Send a request without leaving the event loop's turn."""
+
+    async def asked(path):
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_message): ...
+
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http"}
+        scope |= {"path": path, "query_string": b"", "headers": [], "client": ("127.0.0.1", 1)}
+        await app(scope, receive, send)
+
+    return asked
+
+
+async def test_all_of_a_turn_is_told_at_its_end(ask, telemetry, exporter):
+    with serving():
+        await ask("/orders/1")
+        await ask("/orders/2")
+        assert not exporter.get_finished_spans()
+        assert not telemetry.lines
+        answered = time.time()
+        time.sleep(0.02)  # noqa: ASYNC251 - the loop is held up between the answer and its telling
+        await asyncio.sleep(0)
+        assert len(exporter.get_finished_spans()) == 2
+        first, second = telemetry.logs("http.request")
+    assert [first["url.path"], second["url.path"]] == ["/orders/1", "/orders/2"]
+    assert datetime.fromisoformat(second["timestamp"]).timestamp() <= answered
+    assert exporter.get_finished_spans()[1].end_time <= answered * 1e9
+    assert second["span_id"] == f"{exporter.get_finished_spans()[1].context.span_id:016x}"
+    assert 'http_route="/orders/{order_id}"' in telemetry.scrape()
+
+
+async def test_an_error_is_told_at_once(ask, telemetry, exporter):
+    with serving():
+        await ask("/missing")
+        assert [span.name for span in exporter.get_finished_spans()] == ["GET /missing"]
+        assert len(telemetry.lines) == 1
+
+
+async def test_it_is_put_off_while_the_application_lives(app, ask, telemetry, exporter):
+    """From the end of its start to that of its stop: a test without a server waits for nothing."""
+    await ask("/orders/0")
+    assert len(exporter.get_finished_spans()) == 1
+    given, said = asyncio.Queue(), asyncio.Queue()
+    given.put_nowait({"type": "lifespan.startup"})
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    life = asyncio.create_task(app(scope, given.get, said.put))
+    assert (await said.get())["type"] == "lifespan.startup.complete"
+    telemetry.clear()
+    await ask("/orders/2")
+    assert "/orders/2" not in str(telemetry.lines)
+    given.put_nowait({"type": "lifespan.shutdown"})
+    await life
+    assert "/orders/2" in str(telemetry.lines)
+    await ask("/orders/3")
+    assert "/orders/3" in str(telemetry.lines)
+
+
+ODD = ["/orders/%22", '/orders/a"b\\', "/orders/ä", "/orders/http://u:p@h", "/orders/" + "x" * 2000]
+
+
+@pytest.mark.parametrize("path", ["/orders/1", "/mine", "/nowhere", *ODD])
+async def test_the_line_is_the_same_with_and_without_a_template(app, asgi, telemetry, path):
+    """A second processor makes the line go the whole way."""
+    await asgi(app, path="/orders/first")
+    telemetry.clear()
+    await asgi(app, path=path)
+
+    def pass_on(_logger, _method, event):
+        return event
+
+    processors = logs._processors
+    processors.insert(0, pass_on)
+    try:
+        await asgi(app, path=path)
+    finally:
+        processors.remove(pass_on)
+    quick, whole = telemetry.logs("http.request")
+    differing = {"timestamp", "trace_id", "span_id", "request_id", "correlation_id", "duration_ms"}
+    assert list(quick) == list(whole)
+    assert {k: v for k, v in quick.items() if k not in differing} == {
+        k: v for k, v in whole.items() if k not in differing
+    }
+    assert quick["span_id"] == f"{telemetry.spans[0].context.span_id:016x}"
+
+
+async def test_a_usual_line_comes_from_a_template(app, asgi, telemetry, monkeypatch):
+    """Else the comparison above proves nothing."""
+    await asgi(app, path="/orders/first")
+    monkeypatch.setattr(type(logs.pipeline()), "line", None)  # the whole way is closed
+    await asgi(app, path="/orders/second")
+    assert telemetry.logs("http.request")[-1]["url.path"] == "/orders/second"
+
+
+async def test_a_request_that_nobody_samples_keeps_its_line(app, asgi, telemetry):
+    headers = [(b"host", b"test"), (b"traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00")]
+    await asgi(app, path="/orders/1", headers=headers)
+    (line,) = telemetry.logs("http.request")
+    assert line["trace_id"] == "a" * 32
+    assert line["trace_flags"] == "00"
+    assert not trace.get_current_span().is_recording()

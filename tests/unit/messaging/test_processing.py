@@ -1,0 +1,233 @@
+"""Rules of telling what was handled: when it is told, and what it says of when it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import time_ns
+
+import orjson
+import pytest
+import structlog.testing
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from glam_sdk._internal.afterwards import Afterwards, serving
+from glam_sdk.config import NatsSettings
+from glam_sdk.events import Event, encode, envelope_of
+from glam_sdk.messaging import ConsumerPolicy, HandlerSpec, MessagingTelemetry, Nats
+from glam_sdk.messaging.consumer import Consumer
+from glam_sdk.messaging.handlers import bind
+from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.surroundings import Surroundings
+from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.logs import pipeline as lines
+from glam_sdk.telemetry.logs import set_request_context
+
+
+class Placed(Event, subject="evt.orders.placed"):
+    number: int
+
+
+class NoLetters:
+    async def keep(self, message, letter): ...
+
+
+@dataclass
+class Told:
+    """Look at what has been told."""
+
+    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+    reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+    lines: list[bytes] = field(default_factory=list)
+    processors: list[SpanProcessor] = field(default_factory=list)
+
+    def telemetry(self):
+        tracers = TracerProvider()
+        for processor in (SimpleSpanProcessor(self.exporter), *self.processors):
+            tracers.add_span_processor(processor)
+        meters = MeterProvider([self.reader])
+        return MessagingTelemetry(tracer=tracers.get_tracer("t"), meter=meters.get_meter("t"))
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+    @property
+    def shown(self):
+        return [orjson.loads(line) for line in self.lines]
+
+    @property
+    def counted(self):
+        data = self.reader.get_metrics_data()
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else ()
+        return sum(
+            point.value
+            for metric in metrics
+            if metric.name == conv.MESSAGING_CLIENT_CONSUMED_MESSAGES
+            for point in metric.data.data_points
+        )
+
+
+@dataclass
+class Message:
+    number: int
+    told: Told
+    spans_at_ack: int = -1
+    acked_at: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    deliveries: int = 1
+    repeats: int = 0
+    subject: str = "evt.orders.placed"
+    stream: str = "ORDERS"
+
+    def __post_init__(self):
+        envelope = envelope_of(Placed(number=self.number), source_service="orders")
+        self.body, self.stored_at = encode(envelope), envelope.timestamp
+
+    @property
+    def sequence(self):
+        return self.number
+
+    @property
+    def key(self):
+        return self.number, 0
+
+    async def ack(self):
+        self.spans_at_ack, self.acked_at = len(self.told.spans), time_ns()
+
+    async def nak(self, delay=None):
+        await self.ack()
+
+
+@pytest.fixture
+def told(monkeypatch):
+    found = Told()
+    monkeypatch.setattr(lines(), "write", found.lines.append)
+    monkeypatch.setattr(lines(), "console", False)
+    logger = logging.getLogger("glam_sdk.messaging.pipeline")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.setLevel(before)
+
+
+def pipeline_of(told, handler):
+    surroundings = Surroundings(dead_letters=NoLetters(), telemetry=told.telemetry())
+    bound = bind(HandlerSpec(Placed, "billing", handler))
+    return Pipeline(
+        durable="billing", handlers={Placed.event_subject: bound}, surroundings=surroundings
+    )
+
+
+async def succeed(event: Placed) -> None: ...
+
+
+async def fail(event: Placed) -> None:
+    raise RuntimeError("no")
+
+
+async def test_what_went_well_is_told_at_the_end_of_the_turn(told):
+    """Messages handled in a row are settled first and told then, each as it was when it ended."""
+    pipeline = pipeline_of(told, succeed)
+    messages = [Message(number, told) for number in (1, 2)]
+
+    with serving():
+        for message in messages:
+            await pipeline.process(message)
+        assert [message.spans_at_ack for message in messages] == [0, 0]
+        assert (told.counted, told.lines) == (0, [])
+        await asyncio.sleep(0)
+        assert (len(told.spans), told.counted, len(told.lines)) == (2, 2, 2)
+
+    for message, span, line in zip(messages, told.spans, told.shown, strict=True):
+        assert span.end_time <= message.acked_at
+        assert datetime.fromisoformat(line["timestamp"]).timestamp() <= message.acked_at / 1e9
+        assert line["message"] == "message.handled"
+        assert line["sequence"] == message.sequence
+        assert line["span_id"] == f"{span.context.span_id:016x}"
+
+
+async def test_what_failed_is_told_at_once(told):
+    """Its span and its line are there before it is handed back."""
+    message = Message(1, told)
+    with serving():
+        await pipeline_of(told, fail).process(message)
+        assert (message.spans_at_ack, told.counted) == (1, 1)
+        assert [line["message"] for line in told.shown] == ["message.failed"]
+
+
+async def test_a_line_has_what_its_handler_put_on_it(told):
+    """Told later, it has the fields of its own handler and of no other."""
+
+    async def handle(event: Placed) -> None:
+        set_request_context(order=event.number)
+
+    pipeline = pipeline_of(told, handle)
+    with serving():
+        for number in (1, 2):
+            await pipeline.process(Message(number, told))
+    assert [line["order"] for line in told.shown] == [1, 2]
+
+
+@pytest.mark.usefixtures("telemetry")
+async def test_processors_of_others_see_the_line():
+    """What structlog captures in a test has what was handled."""
+    told = Told()
+    with structlog.testing.capture_logs() as captured:
+        await pipeline_of(told, succeed).process(Message(1, told))
+    assert [(line["event"], line["outcome"]) for line in captured] == [
+        ("message.handled", "handled")
+    ]
+
+
+@pytest.mark.parametrize("place", ["note", "end"])
+async def test_a_span_is_ended_and_its_message_acked_whatever_telling_it_does(
+    told, place, monkeypatch
+):
+    """Somebody's processor that fails changes nothing of the message."""
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Failing(SpanProcessor):
+        def on_end(self, span):
+            raise RuntimeError("no")
+
+    def refuse(line):
+        raise RuntimeError("no")
+
+    if place == "end":
+        told.processors.append(Failing())
+    else:
+        monkeypatch.setattr(lines(), "write", refuse)
+    message = Message(1, told)
+    await pipeline_of(told, succeed).process(message)
+    assert message.acked_at
+    assert (len(told.spans), told.counted) == (1, 1)
+
+
+async def test_a_consumer_puts_off_what_it_tells_while_it_runs(told):
+    """From its start to its stop the event loop serves, and nothing is left after it."""
+    consumer = Consumer(
+        Nats(NatsSettings(), service_name="billing"),
+        durable="billing",
+        subjects=[Placed.event_subject],
+        pipeline=pipeline_of(told, succeed),
+        policy=ConsumerPolicy(),
+    )
+    done = []
+    later = Afterwards(done.append)
+
+    consumer.start()
+    await asyncio.sleep(0)
+    later("while it runs")
+    assert done == []
+    await consumer.stop()
+    assert done == ["while it runs"]
+    later("after it")
+    assert done == ["while it runs", "after it"]
