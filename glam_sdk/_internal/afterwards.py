@@ -9,96 +9,140 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
+from threading import RLock
 from typing import Any, Final, Generic, TypeVar
 
+from glam_sdk._internal.guard import report
+
 T = TypeVar("T")
-_IN_A_ROW: Final = 64  # then the event loop looks after the others again
-_serving: Counter[asyncio.AbstractEventLoop] = Counter()
-_all: weakref.WeakSet[Afterwards[Any]] = weakref.WeakSet()
+_IN_A_ROW: Final = 64  # more of a kind are not put off: the oldest makes room
+_turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
 
 
 class Afterwards(Generic[T]):
     """Do the same with each item, in the order they come.
 
     What comes from an event loop that serves (see :func:`serving`) is done at the end of its turn,
-    everything else at once. Nothing waits past :func:`settle`, nor past a turn.
+    everything else at once; both in the context variables of whoever brought it.
 
     Args:
-        do: Called with each item, in any context and thread; must not raise.
+        do: Called with each item, in the loop's thread or one that settles; must not raise.
     """
+
+    __slots__ = ("_do",)
 
     def __init__(self, do: Callable[[T], None]) -> None:
         self._do = do
-        self._items: deque[T] = deque()
-        _all.add(self)
 
     def __call__(self, item: T) -> None:
         """Take one item."""
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - get_running_loop raises where none runs
-        if loop is None or loop not in _serving:
+        turn = _turns.get(asyncio._get_running_loop())  # type: ignore[arg-type] # noqa: SLF001
+        if turn is None:
             self._do(item)
-            return
-        items = self._items
-        items.append(item)
-        if len(items) == 1:
-            loop.call_soon(self._turn, loop)
+        else:
+            turn.add(self._do, item)
+
+
+class _Turn:
+    """Keep what one event loop has put off, in a queue for each kind."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.blocks = 0
+        """That want things put off."""
+        self.failure: Exception | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with nothing put off; again in a forked child, whose parent does it."""
+        self._queues: dict[Callable[[Any], None], deque[tuple[Context, Any]]] = {}
+        self._is_planned = False
+        self._doing = RLock()
+
+    def add(self, do: Callable[[Any], None], item: object) -> None:
+        """Put one item off."""
+        queue = self._queues.get(do)
+        if queue is None:
+            queue = self._queues[do] = deque()
+        queue.append((copy_context(), item))
+        if len(queue) > _IN_A_ROW:
+            self._next(do, queue)
+        if not self._is_planned:
+            self._is_planned = True
+            self._loop.call_soon(self._end)
 
     def settle(self) -> None:
-        """Do what was put off; safe in any thread."""
-        while self._items:
-            self._next()
+        """Do all of it; when this returns it is done, whichever thread did it."""
+        with self._doing:
+            # What is done may put something off in turn, such as a span's encoding.
+            while waiting := [pair for pair in list(self._queues.items()) if pair[1]]:
+                for do, queue in waiting:
+                    while queue:
+                        self._next(do, queue)
 
-    def forget(self) -> None:
-        """Drop what was put off."""
-        self._items.clear()
-
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _end(self) -> None:
         try:
-            for _ in range(min(len(self._items), _IN_A_ROW)):
-                self._next()
+            self.settle()
+            self._queues.clear()  # what is kept for a kind would keep its owner
         finally:
-            if self._items:
-                loop.call_soon(self._turn, loop)
+            self._is_planned = any(self._queues.values())  # where it was interrupted
+            if self._is_planned:
+                self._loop.call_soon(self._end)
 
-    def _next(self) -> None:
+    def _next(self, do: Callable[[Any], None], queue: deque[tuple[Context, Any]]) -> None:
+        with self._doing:
+            try:
+                context, item = queue.popleft()
+            except IndexError:  # another thread settles at the same time
+                return
+            try:
+                context.run(do, item)
+            except Exception as failure:  # noqa: BLE001 - the others have their turn
+                self._fail(failure)
+
+    def _fail(self, failure: Exception) -> None:
         try:
-            item = self._items.popleft()
-        except IndexError:  # another thread settles at the same time
-            return
-        self._do(item)
+            report("afterwards", failure)
+        except Exception as seen:  # noqa: BLE001 - in a test, which sees it when serving ends
+            self.failure = self.failure or seen
 
 
 @contextmanager
 def serving() -> Iterator[None]:
     """Let what comes from the running event loop be put off, for the length of the block.
 
-    Not from its start, so that in a test without a server all is told when the call is over.
+    Not from its start, so that where nothing serves, all is told when a call is over.
     """
     loop = asyncio.get_running_loop()
-    _serving[loop] += 1
+    for closed in [each for each in _turns if each.is_closed()]:
+        _turns.pop(closed).settle()
+    turn = _turns.setdefault(loop, _Turn(loop))
+    turn.blocks += 1
     try:
         yield
     finally:
-        _serving[loop] -= 1
-        if not _serving[loop]:
-            del _serving[loop]
-        settle()
+        turn.blocks -= 1
+        if not turn.blocks:
+            _turns.pop(loop, None)
+        turn.settle()
+        if turn.failure is not None:
+            raise turn.failure
 
 
 def settle() -> None:
-    """Do everything that was put off, such as before a flush."""
-    for each in list(_all):
-        each.settle()
+    """Do everything that was put off, such as before a flush; safe in any thread."""
+    for turn in list(_turns.values()):
+        turn.settle()
 
 
-def _forget() -> None:
-    for each in list(_all):
-        each.forget()
+def _begin_again() -> None:
+    for turn in _turns.values():
+        turn.begin()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)  # what was put off is the parent's to do
+    os.register_at_fork(after_in_child=_begin_again)

@@ -39,14 +39,16 @@ class AccessLog:
             return
         fields = exchange.log_fields(shared)
         event = "websocket.closed" if exchange.is_websocket else _EVENT
-        if level == "error":
-            if isinstance(exchange.error, Exception):
-                fields["exc_info"] = exchange.shown_error
-            self._log.error(event, **fields)
-        elif level == "warning":
-            self._log.warning(event, **fields)
+        exc = exchange.shown_error if level == "error" else None
+        exc = exc if isinstance(exc, Exception) else None
+        chain = self._log.chain(level)
+        if chain is not None:
+            ended_s = (exchange.ended_ns or 0) / 1e9
+            chain.log(level, _LOGGER, event, fields, exc=exc, created=ended_s)
+        elif exc is not None:
+            self._log.error(event, **fields, exc_info=exc)
         else:
-            self._log.info(event, **fields)
+            getattr(self._log, level)(event, **fields)
 
     def _from_template(self, exchange: Exchange, shared: Mapping[str, Any]) -> bool:
         """Write the line of a usual request; False for one that needs to go the whole way."""
@@ -54,7 +56,9 @@ class AccessLog:
         if chain is None or not chain.is_plain or not client or exchange.context[HOLDER_KEY]:
             return False
         path, address = exchange.scope["path"], client[0]
-        if exchange.is_websocket or not is_plain(path) or not is_plain(address):
+        if exchange.is_websocket or not is_plain(path):
+            return False
+        if type(address) is not str or not is_plain(address):
             return False
         if exchange.shown_code() is not None:
             return False

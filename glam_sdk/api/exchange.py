@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from opentelemetry.context import Context
@@ -24,10 +24,12 @@ from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
 from glam_sdk.telemetry.http_methods import span_method
+from glam_sdk.telemetry.log_context import HOLDER_KEY
 from glam_sdk.telemetry.log_encoding import exception_message
 
 SCOPE_KEY: Final = "glam.exchange"
 Scope = MutableMapping[str, Any]
+Fields = Mapping[str, Any]
 
 # They say how a request ends, and are no fault of their own; a 422 also quotes the caller's values.
 _ANSWERS: Final = (HTTPException, RequestValidationError, WebSocketException)
@@ -127,6 +129,11 @@ class Exchange:
         if self.ended_ns is None:
             self.duration_s = perf_counter() - self.started
             self.ended_ns = time_ns()
+
+    def keep_fields(self) -> None:
+        """Keep the fields of the log line as they are, whatever still runs for this request."""
+        context = self.context
+        self.context = Context({**context, HOLDER_KEY: {**cast("Fields", context[HOLDER_KEY])}})
 
     def error_type(self) -> str:
         """Return ``error.type``: a declared error code or exception class, else the status code."""

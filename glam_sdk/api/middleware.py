@@ -179,29 +179,36 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
-        if exchange.is_joined or exchange.error is not None:
-            self._tell(exchange)  # the span's owner does not wait, and a traceback changes
-        else:
-            self._tell_later(exchange)
-
-    def _tell(self, exchange: Exchange) -> None:
-        """Tell of a request that has ended, in all signals."""
-        # What the application attached in between must show in none of our signals.
-        token = attach(exchange.context)
+        shared: dict[str, Any] = {}
         try:
             shared = exchange.outcome()
-            if exchange.is_measured:
-                self._instruments.closed(exchange, shared)
-            self._instruments.failed(exchange, shared)
-            self._access_log.write(exchange, shared)
             exchange.complete_span(shared)
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.finish", exc)
         finally:
-            detach(token)
             if not exchange.is_joined:
                 with guarded("api.end_span"):
                     exchange.span.end(exchange.ended_ns)
+        if exchange.error is not None or exchange.has_failed or exchange.is_joined:
+            self._tell((exchange, shared))
+        else:
+            exchange.keep_fields()
+            self._tell_later((exchange, shared))
+
+    def _tell(self, ended: tuple[Exchange, dict[str, Any]]) -> None:
+        """Measure and log a request that has ended."""
+        exchange, shared = ended
+        # What the application attached in between must show in none of our signals.
+        token = attach(exchange.context)
+        try:
+            if exchange.is_measured:
+                self._instruments.closed(exchange, shared)
+            self._instruments.failed(exchange, shared)
+            self._access_log.write(exchange, shared)
+        except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
+            report("api.tell", exc)
+        finally:
+            detach(token)
 
 
 def is_server_span(span: Span) -> bool:

@@ -101,6 +101,8 @@ async def _wait_for(connection: aiosqlite.Connection, sql: str) -> None:
 
 async def _abandon(connection: aiosqlite.Connection) -> None:
     await connection.interrupt()
+    if (let_go := getattr(connection, "let_go", None)) is not None:  # one of ours
+        let_go()
     await asyncio.shield(connection.rollback())
 
 

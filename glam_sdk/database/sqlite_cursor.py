@@ -96,14 +96,13 @@ class OneTripConnection(aiosqlite.Connection):
         """Return a new cursor, without a trip."""
         return OneTripCursor(self, self._conn.cursor())
 
-    async def interrupt(self) -> None:
-        """Stop what is executed, and let go of what is being read.
+    def let_go(self) -> None:
+        """Close what is being read, as soon as the connection's thread comes to it.
 
-        SQLite goes on stopping whatever comes, a rollback too, until no statement is open.
+        After an interrupt SQLite stops whatever comes, a rollback too, until no statement is open.
         """
-        await super().interrupt()
-        self._tx.put_nowait((None, self._let_go))
+        self._tx.put_nowait((None, self._close_cursors))
 
-    def _let_go(self) -> None:
+    def _close_cursors(self) -> None:
         for cursor in list(self.being_read):
             cursor.close()

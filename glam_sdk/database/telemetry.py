@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Token
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel
@@ -19,7 +19,6 @@ from opentelemetry.util.types import AttributeValue
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import ExecuteStyle
 
-from glam_sdk._internal.afterwards import Afterwards
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.database import contrib
 from glam_sdk.database.plans import Plan, common_attributes, planner
@@ -30,13 +29,7 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
 from glam_sdk.telemetry.series import SeriesOf
-from glam_sdk.telemetry.tracing import (
-    PlainAttributes,
-    Span,
-    SpanKind,
-    error_type,
-    get_tracer,
-)
+from glam_sdk.telemetry.tracing import PlainAttributes, Span, SpanKind, error_type, get_tracer
 
 UNTRACED: Final = "glam_untraced"
 """Execution option of a statement or connection that is not to be seen in telemetry."""
@@ -48,14 +41,11 @@ _log = get_logger("glam_sdk.database")
 
 
 class _Running(NamedTuple):
+    span: Span
+    is_ours: bool
     plan: Plan
-    more: dict[str, AttributeValue] | None
-    """Attributes of this execution alone."""
-    context: Context
-    theirs: Span | None
-    token: Token[Context] | None
-    started_ns: int
     started: float
+    token: Token[Context] | None
 
 
 class DatabaseTelemetry:
@@ -117,7 +107,6 @@ class _Statements:
         )
         self._plan = planner(common, engine.dialect.name)
         self._tracer = telemetry.tracer
-        self._tell_later = Afterwards(self._tell)
         self._duration = telemetry.duration
         self._durations = SeriesOf(telemetry.duration)
         self._slow_s = slow_s or float("inf")
@@ -157,19 +146,21 @@ class _Statements:
                 if LAST_STATEMENT not in info:
                     return None  # nobody has taken it yet: SQLAlchemy asks what the server can do
                 info[LAST_STATEMENT] = plan.name
-            more: dict[str, AttributeValue] | None = None
+            attributes = PlainAttributes(plan.span_attributes)
             if size > 1:
-                more = {conv.DB_OPERATION_BATCH_SIZE: size}
+                attributes[conv.DB_OPERATION_BATCH_SIZE] = size
             if self._repeated_limit and (repeated := self._count(plan)):
-                more = {**(more or {}), conv.GLAM_DB_REPEATED_QUERY_COUNT: repeated}
-            here = otel.get_current()
-            theirs = token = None
-            if contrib.is_active():
-                theirs = contrib.span_of(context)
-                token = contrib.silence()
-            return _Running(plan, more, here, theirs, token, time_ns(), perf_counter())
-        except Exception as failure:  # noqa: BLE001 - as guarded, which costs more than a look-up
-            report("database.telemetry.before", failure)
+                attributes[conv.GLAM_DB_REPEATED_QUERY_COUNT] = repeated
+            is_beside_contrib = contrib.is_active()
+            theirs = contrib.span_of(context) if is_beside_contrib else None
+            if theirs is None:
+                span = self._tracer.start_span(plan.name, None, SpanKind.CLIENT, attributes)
+            else:
+                span = contrib.join(theirs, plan.name, attributes)
+            token = contrib.silence() if is_beside_contrib else None
+            return _Running(span, theirs is None, plan, perf_counter(), token)
+        except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than a look-up
+            report("database.telemetry.before", exc)
             return None
 
     def _count(self, plan: Plan) -> int | None:
@@ -196,25 +187,11 @@ class _Statements:
             if running.token is not None:
                 otel.detach(running.token)
                 contrib.quieten(cursor)
-            if running.theirs is not None or taken_s >= self._slow_s:
-                self._tell((running, taken_s))  # they end theirs; a line belongs where it is due
-            else:
-                self._tell_later((running, taken_s))
-        except Exception as failure:  # noqa: BLE001 - as above
-            report("database.telemetry.after", failure)
-
-    def _tell(self, ended: tuple[_Running, float]) -> None:
-        """Tell of a statement that has succeeded; its span begins and ends here, at its times."""
-        running, taken_s = ended
-        token = otel.attach(running.context)
-        try:
             plan, series = running.plan, self._durations
             (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
-            self._end(running, self._span(running), taken_s)
-        except Exception as failure:  # noqa: BLE001 - as above
-            report("database.telemetry.tell", failure)
-        finally:
-            otel.detach(token)
+            self._end(running, taken_s)
+        except Exception as exc:  # noqa: BLE001 - as above
+            report("database.telemetry.after", exc)
 
     def _fail(self, running: _Running, error: BaseException) -> None:
         with guarded("database.telemetry.failed"):
@@ -227,29 +204,16 @@ class _Statements:
             if code is not None:
                 outcome[conv.DB_RESPONSE_STATUS_CODE] = code
             # Not the exception itself: its text may hold the values of a row.
-            span = self._span(running)
-            span.set_attributes(outcome)
-            span.set_status(Status(StatusCode.ERROR, type(original).__name__))
+            running.span.set_attributes(outcome)
+            running.span.set_status(Status(StatusCode.ERROR, type(original).__name__))
             self._duration.record(taken_s, {**running.plan.metric_attributes, **outcome})
-            self._end(running, span, taken_s)
+            self._end(running, taken_s)
 
-    def _span(self, running: _Running) -> Span:
-        """Return a statement's span."""
-        plan = running.plan
-        attributes = PlainAttributes(plan.span_attributes)
-        if running.more is not None:
-            attributes.update(running.more)
-        if running.theirs is not None:
-            return contrib.join(running.theirs, plan.name, attributes)
-        return self._tracer.start_span(
-            plan.name, running.context, SpanKind.CLIENT, attributes, None, running.started_ns
-        )
-
-    def _end(self, running: _Running, span: Span, taken_s: float) -> None:
+    def _end(self, running: _Running, taken_s: float) -> None:
         if taken_s >= self._slow_s:
-            _log_slow(running.plan, span, taken_s)
-        if running.theirs is None:
-            span.end(running.started_ns + int(taken_s * 1e9))
+            _log_slow(running, taken_s)
+        if running.is_ours:
+            running.span.end()
 
 
 def _known_by(sql: str, parameters: Any, context: Any) -> tuple[str, int]:
@@ -273,13 +237,13 @@ def _rows_of_insert(parameters: Any, context: Any) -> int:
     return 1 + more // of_one if of_one else 1
 
 
-def _log_slow(plan: Plan, span: Span, taken_s: float) -> None:
-    span.set_attribute(conv.GLAM_DB_SLOW_QUERY, True)
+def _log_slow(running: _Running, taken_s: float) -> None:
+    running.span.set_attribute(conv.GLAM_DB_SLOW_QUERY, True)
     # Under the statement's own span, so that the line's ids lead to it.
-    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+    with trace.use_span(running.span, record_exception=False, set_status_on_exception=False):
         _log.warning(
             "database.slow_query",
             duration_ms=round(taken_s * 1000, 1),
-            summary=plan.name,
-            query=plan.span_attributes[conv.DB_QUERY_TEXT],
+            summary=running.plan.name,
+            query=running.plan.span_attributes[conv.DB_QUERY_TEXT],
         )

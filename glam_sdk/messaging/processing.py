@@ -59,13 +59,14 @@ class Processing(span):
             self._ended_ns = time_ns()
             self._context = get_current()  # with what the handler has put on its lines
             detach(self._token)
+            self._end()
             self._observed.tell_later(self)
             return
         self._measure(exc)
         super().__exit__(kind, exc, tb)
 
     def tell(self) -> None:
-        """Measure, note and end what went well; raises nothing."""
+        """Measure and note what went well; raises nothing."""
         token = attach(self._context)
         try:
             self._measure(None)
@@ -74,10 +75,12 @@ class Processing(span):
             report("messaging.note", failure)
         finally:
             detach(token)
-            try:
-                self._span.end(self._ended_ns)
-            except Exception as failure:  # noqa: BLE001 - somebody's processor
-                report("messaging.end", failure)
+
+    def _end(self) -> None:
+        try:
+            self._span.end(self._ended_ns)
+        except Exception as failure:  # noqa: BLE001 - somebody's processor
+            report("messaging.end", failure)
 
     def _measure(self, exc: BaseException | None) -> None:
         try:

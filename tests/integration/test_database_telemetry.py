@@ -21,7 +21,6 @@ from sqlalchemy import MetaData, create_engine, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from glam_sdk._internal.afterwards import serving
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.context import with_request_id
 from glam_sdk.database import Database, DatabaseTelemetry
@@ -402,25 +401,3 @@ async def test_beside_contrib_a_statement_is_still_one_span(
     told = sorted(str(s.attributes.get("db.query.summary", s.name)) for s in statements)
     assert told == ["INSERT things", "SELECT", "SELECT", "SELECT things"]
     assert all("literal" not in s.to_json() for s in statements)
-
-
-async def test_beside_contrib_in_a_server_its_span_says_what_ours_would(
-    instrumentors: dict[str, Any], open_database: Any, tmp_path: Path
-) -> None:
-    """It is over with the statement, so that it cannot wait for the end of the loop's turn."""
-    exporter = InMemorySpanExporter()
-    tracers = TracerProvider()
-    tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    seen = await open_database(f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite3'}", internal_spans=())
-    instrumentors["sqlalchemy"].instrument(
-        engine=seen.db.engine.sync_engine, tracer_provider=tracers, skip_dep_check=True
-    )
-    exporter.clear()
-    with serving():
-        async with seen.db.unit_of_work() as uow:
-            await uow.session.execute(text("SELECT 'literal'"))
-    (span,) = [s for s in exporter.get_finished_spans() if s.name.startswith("SELECT")]
-    assert span.attributes is not None
-    assert span.attributes["db.query.text"] == "SELECT ?"
-    assert "literal" not in span.to_json()
-    assert seen.spans() == []

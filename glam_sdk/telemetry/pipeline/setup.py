@@ -68,6 +68,7 @@ class Pipeline:
 
     def leave_workers(self) -> None:
         """Leave what this process has counted to the other workers; blocking."""
+        afterwards.settle()
         self._scraping().leave_workers()
 
     def _scraping(self) -> Scraper:

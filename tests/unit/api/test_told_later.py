@@ -7,12 +7,14 @@ import time
 from datetime import datetime
 
 import pytest
+from fastapi import BackgroundTasks, Depends
+from fastapi.responses import JSONResponse
 from opentelemetry import trace
 
 from glam_sdk._internal.afterwards import serving
 from glam_sdk.errors import NotFoundError
 from glam_sdk.telemetry import logs
-from glam_sdk.telemetry.log_context import set_request_context
+from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
 
 
 @pytest.fixture
@@ -56,21 +58,87 @@ def ask(app):
 
 
 async def test_all_of_a_turn_is_told_at_its_end(ask, telemetry, exporter):
+    """But for the spans, which end with the answer: what still runs cannot change them."""
     with serving():
         await ask("/orders/1")
-        await ask("/orders/2")
-        assert not exporter.get_finished_spans()
+        await ask("/mine")
+        assert [span.name for span in exporter.get_finished_spans()] == [
+            "GET /orders/{order_id}",
+            "GET /mine",
+        ]
         assert not telemetry.lines
         answered = time.time()
         time.sleep(0.02)  # noqa: ASYNC251 - the loop is held up between the answer and its telling
         await asyncio.sleep(0)
-        assert len(exporter.get_finished_spans()) == 2
+        assert len(telemetry.lines) == 2
         first, second = telemetry.logs("http.request")
-    assert [first["url.path"], second["url.path"]] == ["/orders/1", "/orders/2"]
-    assert datetime.fromisoformat(second["timestamp"]).timestamp() <= answered
-    assert exporter.get_finished_spans()[1].end_time <= answered * 1e9
-    assert second["span_id"] == f"{exporter.get_finished_spans()[1].context.span_id:016x}"
+    assert [first["url.path"], second["url.path"]] == ["/orders/1", "/mine"]
+    for line, span in zip((first, second), exporter.get_finished_spans(), strict=True):
+        assert datetime.fromisoformat(line["timestamp"]).timestamp() <= answered
+        assert line["span_id"] == f"{span.context.span_id:016x}"
     assert 'http_route="/orders/{order_id}"' in telemetry.scrape()
+
+
+async def test_what_runs_after_the_answer_changes_nothing_of_it(app, ask, telemetry, exporter):
+    """A dependency that cleans up, and a background task, still have the request's context."""
+
+    async def who():
+        set_request_context(user_id="u-1")
+        yield
+        clear_request_context()
+
+    def afterwards():
+        set_request_context(user_id="job")
+        trace.get_current_span().set_attribute("late", True)
+
+    @app.get("/cleaned", dependencies=[Depends(who)])
+    async def cleaned(tasks: BackgroundTasks) -> None:
+        tasks.add_task(_as_task(afterwards))
+
+    with serving():
+        await ask("/cleaned")
+    assert [line["user_id"] for line in telemetry.logs("http.request")] == ["u-1"]
+    assert "late" not in exporter.get_finished_spans()[0].attributes
+
+
+def _as_task(call):
+    async def run() -> None:
+        call()
+
+    return run
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_the_line_of_a_refusal_has_the_time_of_its_answer(app, ask, telemetry, status):
+    @app.get("/refused")
+    async def refused() -> JSONResponse:
+        return JSONResponse({}, status)
+
+    with serving():
+        await ask("/refused")
+        answered = time.time()
+        time.sleep(0.02)  # noqa: ASYNC251 - as above
+        assert len(telemetry.lines) == (status == 500), "what failed is told at once"
+    (line,) = telemetry.logs("http.request")
+    assert datetime.fromisoformat(line["timestamp"]).timestamp() <= answered
+
+
+@pytest.mark.parametrize("client", [None, (None, 0), ("", 0), ["::1", 1]])
+async def test_a_caller_may_have_an_odd_address(app, asgi, telemetry, client):
+    await asgi(app, path="/orders/1", client=client)
+    (line,) = telemetry.logs("http.request")
+    assert line["http.route"] == "/orders/{order_id}"
+    assert line.get("client.address") == (client[0] if client else None)
+    assert telemetry.span("GET /orders/{order_id}")
+
+
+async def test_a_shutdown_tells_first_what_was_put_off(ask, telemetry):
+    lines = telemetry.lines
+    with serving():
+        await ask("/orders/1")
+        assert not lines
+        await asyncio.to_thread(telemetry.service.shutdown)
+        assert "/orders/1" in str(lines)
 
 
 async def test_an_error_is_told_at_once(ask, telemetry, exporter):

@@ -133,14 +133,17 @@ async def fail(event: Placed) -> None:
 
 
 async def test_what_went_well_is_told_at_the_end_of_the_turn(told):
-    """Messages handled in a row are settled first and told then, each as it was when it ended."""
+    """Messages handled in a row are settled first and told then, each as it was when it ended.
+
+    But for the spans, which end with their handlers.
+    """
     pipeline = pipeline_of(told, succeed)
     messages = [Message(number, told) for number in (1, 2)]
 
     with serving():
         for message in messages:
             await pipeline.process(message)
-        assert [message.spans_at_ack for message in messages] == [0, 0]
+        assert [message.spans_at_ack for message in messages] == [1, 2]
         assert (told.counted, told.lines) == (0, [])
         await asyncio.sleep(0)
         assert (len(told.spans), told.counted, len(told.lines)) == (2, 2, 2)

@@ -20,6 +20,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 
+from glam_sdk._internal import afterwards
 from glam_sdk.telemetry.pipeline.http_transport import transport_to
 from glam_sdk.telemetry.pipeline.lean import (
     EncodedExporter,
@@ -313,3 +314,14 @@ async def test_contribs_httpx_instrumentation_works_on_both(captured: CapturedTe
     assert captured.tree() == "outer INTERNAL\n  GET CLIENT ERROR"
     attributes = captured.span("GET").attributes or {}
     assert 404 in attributes.values()
+
+
+@pytest.mark.parametrize("end", ["force_flush", "shutdown"])
+async def test_a_span_whose_encoding_was_put_off_leaves_with_the_next_flush(end: str) -> None:
+    """In a server it waits for the end of the event loop's turn, which may not come any more."""
+    collector = Collector()
+    with serving(collector) as endpoint, exporting(endpoint) as (provider, _):
+        with afterwards.serving():
+            provider.get_tracer("t").start_span("put off").end()
+            getattr(provider, end)()
+        assert collector.names() == ["put off"]

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE
 
+from glam_sdk._internal.afterwards import Afterwards, settle
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import (
     SpanEncoder,
@@ -81,13 +82,17 @@ class EncodedSpanProcessor(SpanProcessor):
     ) -> None:
         self._exporter = exporter
         self._encoder = SpanEncoder()
+        self._encode_later = Afterwards(self._encode)
         self._record = record or QueueRecord()
         self._queue = BatchQueue(
             exporter.export, settings or batch_settings(), self._record, name="glam-spans"
         )
 
     def take(self, span: LeanSpan) -> None:
-        """Queue a sampled span of ours."""
+        """Queue a sampled span of ours that has ended."""
+        self._encode_later(span)
+
+    def _encode(self, span: LeanSpan) -> None:
         try:
             # A copy, because another thread may be about to set an attribute.
             encoded = self._encoder.encode(span, span._attributes.copy(), span._dropped)
@@ -110,10 +115,12 @@ class EncodedSpanProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export all that waits; False when that was not done in time."""
+        settle()
         return self._queue.flush(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: int = 30_000) -> None:
         """Export all that waits and take no more."""
+        settle()
         self._queue.stop(timeout_millis / 1000)
         self._exporter.shutdown()
 
