@@ -20,6 +20,7 @@ from glam_sdk._internal.guard import report
 
 T = TypeVar("T")
 _IN_A_ROW: Final = 64  # more of a kind are not put off: the oldest makes room
+_PATIENCE_S: Final = 1.0
 _turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
 
 
@@ -76,22 +77,30 @@ class _Turn:
             self._loop.call_soon(self._end)
 
     def settle(self) -> None:
-        """Do all of it; when this returns it is done, whichever thread did it."""
-        with self._doing:
+        """Do all of it; when this returns it is done, whichever thread did it.
+
+        Not where that thread waits for this one, as a signal handler may that shuts down.
+        """
+        if not self._doing.acquire(timeout=_PATIENCE_S):
+            return
+        try:
             # What is done may put something off in turn, such as a span's encoding.
             while waiting := [pair for pair in list(self._queues.items()) if pair[1]]:
                 for do, queue in waiting:
                     while queue:
                         self._next(do, queue)
+        finally:
+            self._doing.release()
 
     def _end(self) -> None:
         try:
             self.settle()
-            self._queues.clear()  # what is kept for a kind would keep its owner
         finally:
             self._is_planned = any(self._queues.values())  # where it was interrupted
             if self._is_planned:
                 self._loop.call_soon(self._end)
+            else:
+                self._queues.clear()  # a queue that is kept would keep the owner of its kind
 
     def _next(self, do: Callable[[Any], None], queue: deque[tuple[Context, Any]]) -> None:
         with self._doing:

@@ -189,6 +189,8 @@ class TelemetryMiddleware:
             if not exchange.is_joined:
                 with guarded("api.end_span"):
                     exchange.span.end(exchange.ended_ns)
+        if not shared:
+            return
         if exchange.error is not None or exchange.has_failed or exchange.is_joined:
             self._tell((exchange, shared))
         else:

@@ -189,6 +189,27 @@ def test_whoever_settles_waits_for_who_settles_already():
     assert done == [1, "second"]
 
 
+def test_a_shutdown_in_the_middle_does_not_wait_for_itself():
+    """A signal handler runs between any two steps, and what it stops settles in threads."""
+    done = []
+
+    def do(item):
+        stopping = threading.Thread(target=settle)
+        stopping.start()
+        stopping.join(30)
+        done.append((item, stopping.is_alive()))
+
+    later = Afterwards(do)
+
+    async def serve():
+        with serving():
+            later(1)
+            await asyncio.sleep(0)
+
+    asyncio.run(serve())
+    assert done == [(1, False)]
+
+
 def test_a_fault_is_seen_in_a_test_and_the_others_are_done():
     done = []
 
