@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,18 @@ from glam_sdk.testing import CapturedTelemetry, capture_telemetry
 # A busy machine is no failure of a property.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+_STOPPING = {f"glam-stop-{signal}" for signal in ("traces", "metrics", "logs")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_exporting() -> Iterator[None]:
+    """Wait for exports that outlived their deadline: they would log into the next test's lines."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name in _STOPPING:
+            thread.join(30)
 
 
 @pytest.fixture
