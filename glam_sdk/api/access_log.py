@@ -41,14 +41,7 @@ class AccessLog:
         event = "websocket.closed" if exchange.is_websocket else _EVENT
         exc = exchange.shown_error if level == "error" else None
         exc = exc if isinstance(exc, Exception) else None
-        chain = self._log.chain(level)
-        if chain is not None:
-            ended_s = (exchange.ended_ns or 0) / 1e9
-            chain.log(level, _LOGGER, event, fields, exc=exc, created=ended_s)
-        elif exc is not None:
-            self._log.error(event, **fields, exc_info=exc)
-        else:
-            getattr(self._log, level)(event, **fields)
+        self._log.log_at((exchange.ended_ns or 0) / 1e9, level, event, fields, exc)
 
     def _from_template(self, exchange: Exchange, shared: Mapping[str, Any]) -> bool:
         """Write the line of a usual request; False for one that needs to go the whole way."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from types import TracebackType
 
-from opentelemetry.context import Context, attach
+from opentelemetry.context import attach
 from opentelemetry.trace import Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.guard import guarded
-from glam_sdk.telemetry.tracing import Link, Span, SpanKind, span
+from glam_sdk.telemetry.tracing import Span, SpanKind, span
 
 Measure = Callable[[float, BaseException | None], None]
 """Takes the seconds that something took, and what it ended with."""
@@ -25,8 +25,6 @@ class MeasuredSpan(span):
         measure: Called right before the span ends.
         what: Name and kind of the span.
         attributes: Set at the start.
-        parent: Context of the block, baggage and all; the current one by default.
-        links: Related spans that are not the parent.
     """
 
     __slots__ = ("_measure", "_started")
@@ -37,18 +35,15 @@ class MeasuredSpan(span):
         measure: Measure,
         what: tuple[str, SpanKind],
         attributes: Mapping[str, AttributeValue],
-        *,
-        parent: Context | None = None,
-        links: tuple[Link, ...] = (),
     ) -> None:
         self._tracer = tracer
         self._measure = measure
         name, kind = what
-        self._arguments = (name, parent, kind, attributes, links or None)
+        self._arguments = (name, None, kind, attributes, None)
 
     def __enter__(self) -> Span:
         current = self._span = self._tracer.start_span(*self._arguments)
-        self._token = attach(set_span_in_context(current, self._arguments[1]))
+        self._token = attach(set_span_in_context(current))
         self._started = perf_counter()
         return current
 

@@ -273,11 +273,7 @@ class Pipeline:
             "duration_ms": round(duration_s * 1000, 3),
             **work.fields(self._durable),
         }
-        chain = _log.chain("info")
-        if chain is None:
-            _log.info("message.handled", **fields)
-        else:
-            chain.log("info", __name__, "message.handled", fields, created=ended_ns / 1e9)
+        _log.log_at(ended_ns / 1e9, "info", "message.handled", fields)
 
 
 def _decoded(message: Incoming) -> Envelope | MalformedEventError:

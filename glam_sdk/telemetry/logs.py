@@ -8,7 +8,7 @@ name, so they can be changed while the service runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -84,6 +84,30 @@ class BoundLogger(structlog.BoundLoggerBase):
         if self._processors != _OURS or self._context:
             return None
         return _pipeline if self._logger.levels.isEnabledFor(_LEVELS[method]) else None
+
+    def log_at(
+        self,
+        created: float,
+        method: str,
+        event: str,
+        fields: Mapping[str, Any],
+        exc: BaseException | None = None,
+    ) -> None:
+        """Log what happened a moment ago.
+
+        Args:
+            created: When, in seconds since the Unix epoch; processors of others take the present.
+            method: The level.
+            event: Name of the event.
+            fields: Key-values of the line.
+            exc: Adds the traceback.
+        """
+        if (chain := self.chain(method)) is not None:
+            chain.log(method, self._logger.levels.name, event, fields, exc=exc, created=created)
+        elif exc is not None:
+            self._log(method, event, (), {**fields, "exc_info": exc})
+        else:
+            self._log(method, event, (), {**fields})
 
     def _process(self, method: str, entry: EventDict) -> None:
         """Go through processors that somebody else set, such as a test's."""

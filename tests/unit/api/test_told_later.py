@@ -87,25 +87,18 @@ async def test_what_runs_after_the_answer_changes_nothing_of_it(app, ask, teleme
         yield
         clear_request_context()
 
-    def afterwards():
+    async def afterwards() -> None:
         set_request_context(user_id="job")
         trace.get_current_span().set_attribute("late", True)
 
     @app.get("/cleaned", dependencies=[Depends(who)])
     async def cleaned(tasks: BackgroundTasks) -> None:
-        tasks.add_task(_as_task(afterwards))
+        tasks.add_task(afterwards)
 
     with serving():
         await ask("/cleaned")
     assert [line["user_id"] for line in telemetry.logs("http.request")] == ["u-1"]
     assert "late" not in exporter.get_finished_spans()[0].attributes
-
-
-def _as_task(call):
-    async def run() -> None:
-        call()
-
-    return run
 
 
 @pytest.mark.parametrize("status", [400, 500])

@@ -12,9 +12,18 @@ import pytest
 from glam_sdk._internal.afterwards import Afterwards, serving, settle
 
 
-def test_without_a_serving_loop_it_is_done_at_once():
-    done = []
-    later = Afterwards(done.append)
+@pytest.fixture
+def done():
+    """What has been done so far."""
+    return []
+
+
+@pytest.fixture
+def later(done):
+    return Afterwards(done.append)
+
+
+def test_without_a_serving_loop_it_is_done_at_once(done, later):
     later(1)
 
     async def not_serving():
@@ -24,9 +33,7 @@ def test_without_a_serving_loop_it_is_done_at_once():
     asyncio.run(not_serving())
 
 
-def test_a_serving_loop_does_it_at_the_end_of_its_turn_in_order():
-    done = []
-    later = Afterwards(done.append)
+def test_a_serving_loop_does_it_at_the_end_of_its_turn_in_order(done, later):
 
     async def serve():
         with serving():
@@ -43,9 +50,7 @@ def test_a_serving_loop_does_it_at_the_end_of_its_turn_in_order():
     asyncio.run(serve())
 
 
-def test_serving_lasts_until_the_last_of_those_that_serve():
-    done = []
-    later = Afterwards(done.append)
+def test_serving_lasts_until_the_last_of_those_that_serve(done, later):
 
     async def serve():
         with serving():
@@ -58,9 +63,7 @@ def test_serving_lasts_until_the_last_of_those_that_serve():
     assert done == [1]
 
 
-def test_few_of_a_kind_wait_and_the_oldest_makes_room():
-    done = []
-    later = Afterwards(done.append)
+def test_few_of_a_kind_wait_and_the_oldest_makes_room(done, later):
 
     async def serve():
         with serving():
@@ -105,9 +108,7 @@ def test_what_is_put_off_meanwhile_is_done_in_the_same_turn():
     asyncio.run(serve())
 
 
-def test_loops_do_not_wait_for_each_other():
-    done = []
-    later = Afterwards(done.append)
+def test_loops_do_not_wait_for_each_other(done, later):
     is_put_off, may_end = threading.Event(), threading.Event()
 
     async def held_up():
@@ -133,9 +134,7 @@ def test_loops_do_not_wait_for_each_other():
     assert done == ["free", "held up"]
 
 
-def test_what_a_closed_loop_left_is_done_by_the_next_that_serves():
-    done = []
-    later = Afterwards(done.append)
+def test_what_a_closed_loop_left_is_done_by_the_next_that_serves(done, later):
     gone = asyncio.new_event_loop()
     block = serving()
 
@@ -231,9 +230,7 @@ def test_a_fault_is_seen_in_a_test_and_the_others_are_done():
         asyncio.run(serve())
 
 
-def test_another_thread_may_settle_it():
-    done = []
-    later = Afterwards(done.append)
+def test_another_thread_may_settle_it(done, later):
 
     async def serve():
         with serving():
@@ -269,9 +266,7 @@ def test_an_interrupt_does_not_keep_the_others_waiting():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_does_not_do_what_is_its_parents():
-    done = []
-    later = Afterwards(done.append)
+def test_a_forked_child_does_not_do_what_is_its_parents(done, later):
 
     async def serve():
         with serving():
