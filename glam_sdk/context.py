@@ -41,7 +41,7 @@ def with_ids(request_id: str, correlation_id: str, context: Context) -> Context:
     """Return a context that has both ids, made in one step."""
     members = {CORRELATION_ID_KEY: correlation_id}
     carried = context.get(BAGGAGE_KEY)
-    if isinstance(carried, Mapping):
+    if carried is not None and isinstance(carried, Mapping):
         members = {**carried, **members}
     return Context({**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members})
 

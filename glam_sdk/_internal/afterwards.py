@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from glam_sdk._internal.guard import report
 
 T = TypeVar("T")
-_IN_A_ROW: Final = 64  # more of a kind are not put off: the oldest makes room
+_IN_A_ROW: Final = 128  # no more are put off: the oldest makes room
 _PATIENCE_S: Final = 1.0
 _turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
 
@@ -28,7 +28,8 @@ class Afterwards(Generic[T]):
     """Do the same with each item, in the order they come.
 
     What comes from an event loop that serves (see :func:`serving`) is done at the end of its turn,
-    everything else at once; both in the context variables of whoever brought it.
+    everything else at once, also what comes while this is done; all of it in the context variables
+    of whoever brought it.
 
     Args:
         do: Called with each item, in the loop's thread or one that settles; must not raise.
@@ -42,39 +43,39 @@ class Afterwards(Generic[T]):
     def __call__(self, item: T) -> None:
         """Take one item."""
         turn = _turns.get(asyncio._get_running_loop())  # type: ignore[arg-type] # noqa: SLF001
-        if turn is None:
+        if turn is None or turn.is_settling:
             self._do(item)
         else:
             turn.add(self._do, item)
 
 
 class _Turn:
-    """Keep what one event loop has put off, in a queue for each kind."""
+    """Keep what one event loop has put off."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.blocks = 0
         """That want things put off."""
+        self.is_settling = False
         self.failure: Exception | None = None
         self.begin()
 
     def begin(self) -> None:
         """Begin with nothing put off; again in a forked child, whose parent does it."""
-        self._queues: dict[Callable[[Any], None], deque[tuple[Context, Any]]] = {}
+        self._waiting: deque[tuple[Context, Callable[[Any], None], Any]] = deque()
         self._is_planned = False
         self._doing = RLock()
 
     def add(self, do: Callable[[Any], None], item: object) -> None:
         """Put one item off."""
-        queue = self._queues.get(do)
-        if queue is None:
-            queue = self._queues[do] = deque()
-        queue.append((copy_context(), item))
-        if len(queue) > _IN_A_ROW:
-            self._next(do, queue)
+        waiting = self._waiting
+        waiting.append((copy_context(), do, item))
         if not self._is_planned:
             self._is_planned = True
             self._loop.call_soon(self._end)
+        elif len(waiting) > _IN_A_ROW:
+            with self._doing:
+                self._next()
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -83,35 +84,30 @@ class _Turn:
         """
         if not self._doing.acquire(timeout=_PATIENCE_S):
             return
+        self.is_settling = True
         try:
-            # What is done may put something off in turn, such as a span's encoding.
-            while waiting := [pair for pair in list(self._queues.items()) if pair[1]]:
-                for do, queue in waiting:
-                    while queue:
-                        self._next(do, queue)
+            while self._waiting:
+                self._next()
         finally:
+            self.is_settling = False
             self._doing.release()
 
     def _end(self) -> None:
         try:
             self.settle()
         finally:
-            self._is_planned = any(self._queues.values())  # where it was interrupted
+            self._is_planned = bool(self._waiting)  # where it was interrupted
             if self._is_planned:
                 self._loop.call_soon(self._end)
-            else:
-                self._queues.clear()  # a queue that is kept would keep the owner of its kind
 
-    def _next(self, do: Callable[[Any], None], queue: deque[tuple[Context, Any]]) -> None:
-        with self._doing:
-            try:
-                context, item = queue.popleft()
-            except IndexError:  # another thread settles at the same time
-                return
-            try:
-                context.run(do, item)
-            except Exception as failure:  # noqa: BLE001 - the others have their turn
-                self._fail(failure)
+    def _next(self) -> None:
+        if not self._waiting:  # another thread was faster
+            return
+        context, do, item = self._waiting.popleft()
+        try:
+            context.run(do, item)
+        except Exception as failure:  # noqa: BLE001 - the others have their turn
+            self._fail(failure)
 
     def _fail(self, failure: Exception) -> None:
         try:

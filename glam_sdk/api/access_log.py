@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from opentelemetry.context import attach, detach
+
+from glam_sdk.api.attributes import Outcome
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry.log_context import HOLDER_KEY
 from glam_sdk.telemetry.log_template import LineTemplate, is_plain
 from glam_sdk.telemetry.logs import LogPipeline, get_logger
 
@@ -32,31 +33,33 @@ class AccessLog:
         self._log = get_logger(_LOGGER)
         self._templates: dict[tuple[object, ...], LineTemplate] = {}
 
-    def write(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+    def write(self, exchange: Exchange, outcome: Outcome) -> None:
         """Log a finished exchange."""
-        level = self._level(exchange, has_failed=conv.ERROR_TYPE in shared)
-        if level is None or (level == "info" and self._from_template(exchange, shared)):
+        level = self._level(exchange, has_failed=outcome.has_failed)
+        if level is None or (level == "info" and self._from_template(exchange, outcome)):
             return
-        fields = exchange.log_fields(shared)
+        fields = exchange.log_fields(outcome)
         event = "websocket.closed" if exchange.is_websocket else _EVENT
         exc = exchange.shown_error if level == "error" else None
         exc = exc if isinstance(exc, Exception) else None
-        self._log.log_at((exchange.ended_ns or 0) / 1e9, level, event, fields, exc)
+        token = attach(exchange.line_context())
+        try:
+            self._log.log_at((exchange.ended_ns or 0) / 1e9, level, event, fields, exc)
+        finally:
+            detach(token)
 
-    def _from_template(self, exchange: Exchange, shared: Mapping[str, Any]) -> bool:
+    def _from_template(self, exchange: Exchange, outcome: Outcome) -> bool:
         """Write the line of a usual request; False for one that needs to go the whole way."""
-        chain, client = self._log.chain("info"), exchange.scope.get("client")
-        if chain is None or not chain.is_plain or not client or exchange.context[HOLDER_KEY]:
+        chain, client, path = self._log.chain("info"), exchange.client, exchange.path
+        if chain is None or not chain.is_plain or not client or exchange.fields:
             return False
-        path, address = exchange.scope["path"], client[0]
-        if exchange.is_websocket or not is_plain(path):
+        address = client[0]
+        if type(address) is not str or not is_plain(address) or not is_plain(path):
             return False
-        if type(address) is not str or not is_plain(address):
+        if exchange.is_websocket or exchange.code is not None or exchange.error is not None:
             return False
-        if exchange.shown_code() is not None:
-            return False
-        key = (chain.service, chain.environment, *shared.values())
-        template = self._templates.get(key) or self._learn(key, chain, exchange, shared)
+        key = (chain.service, chain.environment, outcome.key)
+        template = self._templates.get(key) or self._learn(key, chain, exchange, outcome)
         ended, duration_ms = exchange.ended_ns or 0, round(exchange.duration_s * 1000, 3)
         line = template.fill(
             ended / 1e9,
@@ -75,11 +78,11 @@ class AccessLog:
         key: tuple[object, ...],
         chain: LogPipeline,
         exchange: Exchange,
-        shared: Mapping[str, Any],
+        outcome: Outcome,
     ) -> LineTemplate:
         """Make a template of the line as it would be without one."""
-        fields = exchange.log_fields(shared)
-        line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, exchange.context)
+        fields = exchange.log_fields(outcome)
+        line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, exchange.line_context())
         template = LineTemplate(line, _VARYING)
         if len(self._templates) < _MAX_TEMPLATES:
             self._templates[key] = template
@@ -87,7 +90,7 @@ class AccessLog:
 
     def late_failure(self, exchange: Exchange, exc: Exception) -> None:
         """Log what failed after the response was complete, such as a background task."""
-        fields = exchange.log_fields(exchange.outcome())
+        fields = exchange.log_fields(exchange.ending())
         self._log.error("http.background_failed", **fields, exc_info=exc)
 
     def _level(self, exchange: Exchange, *, has_failed: bool) -> str | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from glam_sdk._internal.redact import redact_query
-from glam_sdk.api.incoming import Incoming
+from glam_sdk.api.incoming import Headers, text_of
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry.http_methods import known_method
+from glam_sdk.telemetry.http_methods import known_method, span_method
 from glam_sdk.telemetry.tracing import PlainAttributes
 
 _KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 # What a caller may write into a span, in characters.
+_MAX_METHOD: Final = 64
 _MAX_PATH: Final = 2_048
 _MAX_QUERY: Final = 1_024
 _MAX_HEADER: Final = 512
@@ -24,41 +26,97 @@ def known_scheme(scheme: str) -> str:
     return scheme if scheme in _KNOWN_SCHEMES else "http"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """Hold what requests of one method and scheme have in common from the start.
+
+    Attributes:
+        attributes: What span and metrics share.
+        key: Stands for them where series are looked up.
+        method: As span and log show it.
+        original: The method as it came, where no standard names it.
+    """
+
+    attributes: Mapping[str, str]
+    key: tuple[str, ...]
+    method: str
+    original: str | None
+
+
 @lru_cache(maxsize=64)
-def measured_attributes(method: str, scheme: str) -> Mapping[str, str]:
-    """Return the attributes that span and metrics share from the start; do not change them.
+def kind_of(method: str, scheme: str) -> Kind:
+    """Return the kind of a request.
 
     Args:
         method: As it came; one that no standard names becomes ``_OTHER``.
         scheme: As it came.
     """
-    return {conv.HTTP_REQUEST_METHOD: known_method(method), conv.URL_SCHEME: known_scheme(scheme)}
+    known = known_method(method)
+    shared = {conv.HTTP_REQUEST_METHOD: known, conv.URL_SCHEME: known_scheme(scheme)}
+    original = None if known == method else method[:_MAX_METHOD]
+    return Kind(shared, tuple(shared.values()), span_method(known), original)
 
 
-def shown_path(scope: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Hold what requests of one kind have in common that ended in the same way.
+
+    Attributes:
+        attributes: What span and metrics share.
+        key: Stands for them where series are looked up.
+        added: Those that the span has not had from the start.
+        span_name: The span's, where a route matched.
+        has_failed: Whether there is an ``error.type``.
+    """
+
+    attributes: Mapping[str, Any]
+    key: tuple[Any, ...]
+    added: PlainAttributes
+    span_name: str | None
+    has_failed: bool
+
+
+@lru_cache(maxsize=1024)
+def outcome_of(
+    kind: Kind, route: str | None, status: int | None, error_type: str | None
+) -> Outcome:
+    """Return how a request ended, the same for all that ended so.
+
+    Args:
+        kind: Of the request.
+        route: Template of the route that matched.
+        status: Of the answer.
+        error_type: What went wrong.
+    """
+    found = {
+        conv.HTTP_ROUTE: route,
+        conv.HTTP_RESPONSE_STATUS_CODE: status,
+        conv.ERROR_TYPE: error_type,
+    }
+    added = PlainAttributes({name: value for name, value in found.items() if value is not None})
+    attributes = {**kind.attributes, **added}
+    name = None if route is None else f"{kind.method} {route}"
+    key = tuple(attributes.values())
+    return Outcome(attributes, key, added, name, error_type is not None)
+
+
+def shown_path(path: str) -> str:
     """Return the path as it is shown in spans and logs, cut to a bounded length."""
-    path: str = scope["path"]
     return path if len(path) <= _MAX_PATH else path[:_MAX_PATH]
 
 
-def request_attributes(
-    scope: Mapping[str, Any], incoming: Incoming, measured: Mapping[str, Any]
-) -> PlainAttributes:
+def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -> PlainAttributes:
     """Return the attributes of the SERVER span that are known before routing.
 
     Args:
         scope: The ASGI scope.
-        incoming: The caller's headers.
-        measured: Attributes that the span shares with the metrics: method and scheme.
+        headers: The caller's.
+        kind: Has the attributes that the span shares with the metrics.
     """
-    version = scope.get("http_version", "1.1")
-    host, user_agent = incoming.host, incoming.user_agent[:_MAX_HEADER]
-    find = _of_client if len(host) <= _MAX_HEADER else _of_client.__wrapped__
-    attributes = PlainAttributes(measured)
-    attributes.update(find(version, host, user_agent))
-    attributes[conv.URL_PATH] = shown_path(scope)
-    if measured[conv.HTTP_REQUEST_METHOD] == conv.HTTP_METHOD_OTHER:
-        attributes[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:64]
+    host, user_agent = headers.get(b"host", b""), headers.get(b"user-agent", b"")
+    find = _of_client if len(host) + len(user_agent) <= _MAX_HEADER else _of_client.__wrapped__
+    attributes = PlainAttributes(find(kind, scope.get("http_version", "1.1"), host, user_agent))
+    attributes[conv.URL_PATH] = shown_path(scope["path"])
     if scope["type"] == "websocket":
         attributes[conv.NETWORK_PROTOCOL_NAME] = "websocket"
     if scope.get("query_string"):
@@ -71,12 +129,14 @@ def request_attributes(
 
 
 @lru_cache(maxsize=256)
-def _of_client(version: str, host: str, user_agent: str) -> Mapping[str, Any]:
-    """Return what all requests of one client have in common."""
-    found: dict[str, Any] = {conv.NETWORK_PROTOCOL_VERSION: version}
-    if user_agent:
-        found[conv.USER_AGENT_ORIGINAL] = user_agent
-    return found | _server_address(host)
+def _of_client(kind: Kind, version: str, host: bytes, user_agent: bytes) -> Mapping[str, Any]:
+    """Return what all requests of one kind and one client have in common."""
+    found: dict[str, Any] = {**kind.attributes, conv.NETWORK_PROTOCOL_VERSION: version}
+    if kind.original is not None:
+        found[conv.HTTP_REQUEST_METHOD_ORIGINAL] = kind.original
+    if shown := text_of(user_agent)[:_MAX_HEADER]:
+        found[conv.USER_AGENT_ORIGINAL] = shown
+    return found | _server_address(text_of(host))
 
 
 def _server_address(host: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Flow: step 1. One object a request; it ends exactly once, when the last byte is 
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, time_ns
 from typing import Any, Final, cast
@@ -18,12 +18,11 @@ from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from glam_sdk.api.attributes import shown_path
-from glam_sdk.api.routes import Arrival, route_template
+from glam_sdk.api.attributes import Kind, Outcome, outcome_of, shown_path
+from glam_sdk.api.routes import route_template
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
-from glam_sdk.telemetry.http_methods import span_method
 from glam_sdk.telemetry.log_context import HOLDER_KEY
 from glam_sdk.telemetry.log_encoding import exception_message
 
@@ -40,29 +39,28 @@ _ANSWERED_ALREADY: Final = ("Caught handled exception, but response already star
 _ORDERLY_CLOSE: Final = frozenset({1000, 1001, 1005})
 
 
-def _count_nowhere(_: float) -> None:
-    return
-
-
 @dataclass(slots=True, eq=False)
 class Exchange:
     """Hold what is known of a request while it is handled."""
 
     scope: Scope
-    arrival: Arrival
+    client: Sequence[Any] | None
+    app: Any
+    """The application that was asked first; a mounted one replaces it in the scope."""
+    path: str
+    root_path: str
+    kind: Kind
     context: Context
     span: Span
+    is_websocket: bool
+    """Whether this is a WebSocket connection rather than a request."""
     is_joined: bool
     """Whether the span is another instrumentation's, which names and ends it."""
     is_excluded: bool
-    is_measured: bool
-    """Whether the request counts in our metrics; else it is excluded or counted elsewhere."""
     request_id: str
     correlation_id: str
-    measured: Mapping[str, Any]
-    """Attributes that span and metrics share."""
-    count_active: Callable[[float], None] = _count_nowhere
-    """Adds to the number of active requests like this one."""
+    count_active: Callable[[float], None] | None = None
+    """Adds to the number of active requests like this one; None where others count it, or none."""
     started: float = field(default_factory=perf_counter)
     status: int | None = None
     code: str | None = None
@@ -77,16 +75,12 @@ class Exchange:
     is_finished: bool = False
     duration_s: float = 0.0
     ended_ns: int | None = None
-
-    @property
-    def is_websocket(self) -> bool:
-        """Whether this is a WebSocket connection rather than a request."""
-        return bool(self.scope["type"] == "websocket")
-
-    @property
-    def method(self) -> str:
-        """The method as span and log show it."""
-        return span_method(self.measured[conv.HTTP_REQUEST_METHOD])
+    fields: Fields | None = None
+    """Of the request's log line, as they were when it ended."""
+    tell_span: Callable[[str | None, tracing.PlainAttributes], None] | None = None
+    """Puts the outcome on a span that has stopped, and hands it over."""
+    route: str | None = None
+    """Template of the one that matched, such as ``/orders/{order_id}``."""
 
     @property
     def has_failed(self) -> bool:
@@ -96,6 +90,12 @@ class Exchange:
         if self.is_websocket:
             return False
         return self.status is None or self.status >= 500 or not self.is_complete
+
+    @property
+    def went_well(self) -> bool:
+        """Whether there is nothing to tell of it but that it was answered."""
+        is_plain = self.error is None and self.code is None and not self.is_joined
+        return is_plain and not self.has_failed
 
     @property
     def was_left(self) -> bool:
@@ -130,10 +130,17 @@ class Exchange:
             self.duration_s = perf_counter() - self.started
             self.ended_ns = time_ns()
 
-    def keep_fields(self) -> None:
-        """Keep the fields of the log line as they are, whatever still runs for this request."""
-        context = self.context
-        self.context = Context({**context, HOLDER_KEY: {**cast("Fields", context[HOLDER_KEY])}})
+    def keep(self) -> None:
+        """Keep what the application may change from here on, and what still runs for it."""
+        self.fields = cast("dict[str, Any]", self.context[HOLDER_KEY]).copy()
+        route = _attributes(self.span).get(conv.HTTP_ROUTE) if self.is_joined else None
+        self.route = route or route_template(self.scope, self)
+
+    def line_context(self) -> Context:
+        """Return the context of the log line."""
+        if self.fields is None:
+            return self.context
+        return Context({**self.context, HOLDER_KEY: self.fields})
 
     def error_type(self) -> str:
         """Return ``error.type``: a declared error code or exception class, else the status code."""
@@ -146,34 +153,35 @@ class Exchange:
             return tracing.error_type(error)
         return str(self.status) if self.is_complete else "incomplete_response"
 
-    def outcome(self) -> dict[str, Any]:
-        """Return the attributes that metrics and span share, now that all is known."""
-        shared = dict(self.measured)
-        route = (_attributes(self.span) if self.is_joined else {}).get(conv.HTTP_ROUTE)
-        route = route or route_template(self.scope, self.arrival)
-        if route is not None:
-            shared[conv.HTTP_ROUTE] = route
-        if self.status is not None:
-            shared[conv.HTTP_RESPONSE_STATUS_CODE] = self.status
-        if self.has_failed:
-            shared[conv.ERROR_TYPE] = self.error_type()
-        return shared
+    def ending(self) -> Outcome:
+        """Return how it ended."""
+        error_type = self.error_type() if self.has_failed else None
+        return outcome_of(self.kind, self.route, self.status, error_type)
 
-    def complete_span(self, shared: Mapping[str, Any]) -> None:
+    def stop_span(self) -> bool:
+        """End the span but for its outcome; False where somebody sees it end."""
+        self.tell_span = tracing.stop(self.span, self.ended_ns)
+        return self.tell_span is not None
+
+    def complete_span(self) -> None:
         """Put the outcome on the span."""
         span = self.span
         if not span.is_recording():
             return
-        # What was measured from the start is on our span since then.
-        known = _attributes(span) if self.is_joined else self.measured
-        if not self.is_joined and conv.HTTP_ROUTE in shared:
-            span.update_name(f"{self.method} {shared[conv.HTTP_ROUTE]}")
-        for key, value in shared.items():
-            if key not in known:
-                span.set_attribute(key, value)
+        outcome = self.ending()
+        if self.is_joined:
+            known = _attributes(span)
+            added = [pair for pair in outcome.attributes.items() if pair[0] not in known]
+            span.set_attributes(dict(added))
+        else:
+            if outcome.span_name is not None:
+                span.update_name(outcome.span_name)
+            span.set_attributes(outcome.added)
+        if self.code is None and self.error is None and not outcome.has_failed:
+            return
         if (code := self.shown_code()) is not None:
             span.set_attribute(conv.GLAM_ERROR_CODE, code)
-        if conv.ERROR_TYPE in shared:
+        if outcome.has_failed:
             self._record_failure(span)
         elif self.error is not None and not isinstance(self.error, _ANSWERS):
             kind = type(self.error)
@@ -197,26 +205,20 @@ class Exchange:
             return self.error.code
         return self.code
 
-    def log_fields(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+    def log_fields(self, outcome: Outcome) -> dict[str, Any]:
         """Return the fields of the access-log line."""
-        scope = self.scope
+        found, client = outcome.attributes, self.client
         fields: dict[str, Any] = {
-            conv.HTTP_REQUEST_METHOD: self.method,
-            conv.URL_PATH: shown_path(scope),
+            conv.HTTP_REQUEST_METHOD: self.kind.method,
+            conv.URL_PATH: shown_path(self.path),
+            conv.HTTP_ROUTE: found.get(conv.HTTP_ROUTE),
+            conv.HTTP_RESPONSE_STATUS_CODE: found.get(conv.HTTP_RESPONSE_STATUS_CODE),
+            "duration_ms": round(self.duration_s * 1000, 3),
+            conv.CLIENT_ADDRESS: client[0] if client else None,
+            conv.ERROR_TYPE: found.get(conv.ERROR_TYPE),
+            conv.GLAM_ERROR_CODE: self.shown_code(),
         }
-        if (route := shared.get(conv.HTTP_ROUTE)) is not None:
-            fields[conv.HTTP_ROUTE] = route
-        if self.status is not None:
-            fields[conv.HTTP_RESPONSE_STATUS_CODE] = self.status
-        fields["duration_ms"] = round(self.duration_s * 1000, 3)
-        client = scope.get("client")
-        if client:
-            fields[conv.CLIENT_ADDRESS] = client[0]
-        if conv.ERROR_TYPE in shared:
-            fields[conv.ERROR_TYPE] = shared[conv.ERROR_TYPE]
-        if (code := self.shown_code()) is not None:
-            fields[conv.GLAM_ERROR_CODE] = code
-        return fields
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def is_orderly_close(exc: BaseException) -> bool:

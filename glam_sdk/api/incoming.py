@@ -7,7 +7,7 @@ is malformed is left out without a word, so that a hostile caller cannot fill th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from opentelemetry import baggage, trace
@@ -20,7 +20,7 @@ from glam_sdk._internal.ids import new_ids
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.propagation import extract
 
-_MAX_HEADER_BYTES: Final = 8_192
+MAX_HEADER_BYTES: Final = 8_192
 _MAX_TRACEPARENT_BYTES: Final = 512
 _MAX_TRACESTATE_BYTES: Final = 512
 # W3C Baggage 3.3.2: at least so many members must be passed on, more need not.
@@ -38,14 +38,8 @@ _TRACESTATE_MEMBER: Final = re.compile(
 )
 
 
-class Incoming(NamedTuple):
-    """Hold the headers that matter to us, as the caller sent them."""
-
-    trace_headers: Mapping[str, str]
-    request_id: str = ""
-    correlation_id: str = ""
-    host: str = ""
-    user_agent: str = ""
+Headers = Mapping[bytes, bytes]
+_new_tuple: Final = tuple.__new__
 
 
 class Origin(NamedTuple):
@@ -57,48 +51,49 @@ class Origin(NamedTuple):
     correlation_id: str
 
 
-def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Incoming:
-    """Pick our headers; a value over 8 KiB counts as absent.
+def read_headers(headers: Collection[tuple[bytes, bytes]]) -> Headers:
+    """Return headers by their names.
 
     Args:
         headers: ASGI headers; names are lower-case.
     """
-    found: dict[bytes, str] = {}
-    for name, value in headers:
-        if name in _WANTED and len(value) <= _MAX_HEADER_BYTES:
-            text = value.decode("latin-1")
-            # Several headers of one name are one list (RFC 9110, section 5.2).
-            found[name] = f"{found[name]},{text}" if name in found else text
-    get = found.get
-    return Incoming(
-        _NOTHING if found.keys().isdisjoint(_OF_A_TRACE) else _trace_headers(found),
-        get(b"x-request-id", ""),
-        get(b"x-correlation-id", ""),
-        get(b"host", ""),
-        get(b"user-agent", ""),
-    )
+    found = dict(headers)
+    return found if len(found) == len(headers) else _joined(headers)
 
 
 _OF_A_TRACE: Final = frozenset({b"baggage", b"traceparent", b"tracestate"})
 _WANTED: Final = _OF_A_TRACE | {b"host", b"user-agent", b"x-correlation-id", b"x-request-id"}
-_NOTHING: Final[Mapping[str, str]] = {}
 
 
-def _trace_headers(found: dict[bytes, str]) -> dict[str, str]:
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Make one list of several headers of one name (RFC 9110, section 5.2), of those we read."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _WANTED and len(value) <= MAX_HEADER_BYTES:
+            found[name] = b"%b,%b" % (found[name], value) if name in found else value
+    return found
+
+
+def text_of(value: bytes | None) -> str:
+    """Return a header's value as text; one over 8 KiB counts as absent."""
+    return "" if value is None or len(value) > MAX_HEADER_BYTES else value.decode("latin-1")
+
+
+def _trace_headers(headers: Headers) -> dict[str, str]:
     kept: dict[str, str] = {}
-    traceparent = found.get(b"traceparent")
+    traceparent = text_of(headers.get(b"traceparent"))
     if traceparent and len(traceparent) <= _MAX_TRACEPARENT_BYTES and "," not in traceparent:
         kept["traceparent"] = traceparent
-    if b"tracestate" in found and _is_tracestate(found[b"tracestate"]):
-        kept["tracestate"] = found[b"tracestate"]
-    if b"baggage" in found:
-        kept["baggage"] = _well_formed_members(found[b"baggage"])
+    if b"tracestate" in headers and _is_tracestate(state := text_of(headers[b"tracestate"])):
+        kept["tracestate"] = state
+    if b"baggage" in headers:
+        kept["baggage"] = _well_formed_members(text_of(headers[b"baggage"]))
     return kept
 
 
 def _well_formed_members(text: str) -> str:
     """Return the well-formed members of a ``baggage`` header, up to the limits."""
-    if len(text) > _MAX_HEADER_BYTES:
+    if len(text) > MAX_HEADER_BYTES:
         return ""
     members = text.split(",", _MAX_BAGGAGE_MEMBERS)[:_MAX_BAGGAGE_MEMBERS]
     return ",".join(member for member in members if _BAGGAGE_MEMBER.match(member))
@@ -114,35 +109,38 @@ def _is_tracestate(text: str) -> bool:
     )
 
 
-def origin_of(incoming: Incoming, settings: HttpSettings, current: Context) -> Origin:
+def origin_of(headers: Headers, settings: HttpSettings, current: Context) -> Origin:
     """Return the context the request is handled in, and links in place of a distrusted parent.
 
     With ``trust_incoming="edge"`` the caller's trace becomes a link, its sampling decision is
     ignored, and of its baggage only the members in ``baggage_allowed`` are kept.
 
     Args:
-        incoming: What the caller sent.
+        headers: What the caller sent.
         settings: Says whom to trust.
         current: Context the request arrived in.
     """
     links: Sequence[Link] = ()
     base = current
-    if incoming.trace_headers:
+    if not _OF_A_TRACE.isdisjoint(headers):
         with guarded("api.incoming"):
-            extracted = extract(incoming.trace_headers, current)
+            extracted = extract(_trace_headers(headers), current)
             if settings.trust_incoming == "internal":
                 base = extracted
             else:
                 base, links = _distrust(extracted, settings, current)
     request_id, correlation_id = new_ids()
-    if incoming.request_id and context.is_valid_id(incoming.request_id):
-        request_id = incoming.request_id
-    if incoming.correlation_id and context.is_valid_id(incoming.correlation_id):
-        correlation_id = incoming.correlation_id
+    given = headers.get(b"x-request-id")
+    if given is not None and context.is_valid_id(shown := text_of(given)):
+        request_id = shown
+    given = headers.get(b"x-correlation-id")
+    if given is not None and context.is_valid_id(shown := text_of(given)):
+        correlation_id = shown
     elif (carried := base and context.correlation_id(base)) and context.is_valid_id(carried):
         correlation_id = carried
     made = context.with_ids(request_id, correlation_id, base)
-    return Origin(made, links, request_id, correlation_id)
+    # The class's own constructor is a function of Python's.
+    return _new_tuple(Origin, (made, links, request_id, correlation_id))
 
 
 def _distrust(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from glam_sdk._internal.guard import guarded, report
+from glam_sdk.api.attributes import Outcome
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.errors import GlamBaseError
 from glam_sdk.telemetry import conventions as conv
@@ -42,23 +40,27 @@ class Instruments:
     def opened(self, exchange: Exchange) -> None:
         """Count a request as active."""
         try:
-            measured = exchange.measured
-            key = tuple(measured.values())
-            exchange.count_active = self._active.get(key) or self._active.add(key, measured)
-            exchange.count_active(1)
+            kind = exchange.kind
+            found = self._active.get(kind.key) or self._active.add(kind.key, kind.attributes)
+            exchange.count_active = found
+            found(1)
         except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than this measurement
             report("api.metrics", exc)
 
-    def closed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
-        """Measure a request that has ended; its context is the current one."""
+    def closed(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Measure a request that has ended and was counted; its context is the current one."""
+        if exchange.count_active is None:
+            return
         try:
             exchange.count_active(-1)
-            key = tuple(shared.values())
-            (self._duration.get(key) or self._duration.add(key, shared))(exchange.duration_s)
+            record = self._duration.get(outcome.key)
+            if record is None:
+                record = self._duration.add(outcome.key, outcome.attributes)
+            record(exchange.duration_s)
         except Exception as exc:  # noqa: BLE001 - as above
             report("api.metrics", exc)
 
-    def failed(self, exchange: Exchange, shared: Mapping[str, Any]) -> None:
+    def failed(self, exchange: Exchange, outcome: Outcome) -> None:
         """Count the error of a request that was answered with one."""
         code = exchange.shown_code()
         if code is None or exchange.is_excluded:
@@ -66,7 +68,7 @@ class Instruments:
         if isinstance(exchange.error, GlamBaseError):
             code = type(exchange.error).code  # an instance's own may have any number of values
         labels = {conv.GLAM_ERROR_CODE: code}
-        if conv.HTTP_ROUTE in shared:
-            labels[conv.HTTP_ROUTE] = shared[conv.HTTP_ROUTE]
+        if conv.HTTP_ROUTE in outcome.attributes:
+            labels[conv.HTTP_ROUTE] = outcome.attributes[conv.HTTP_ROUTE]
         with guarded("api.metrics"):
             self._errors.add(1, labels)

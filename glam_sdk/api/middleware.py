@@ -5,8 +5,7 @@ Flow: step 1, around everything else in the application, also around its error p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
@@ -24,20 +23,18 @@ from glam_sdk._internal.afterwards import Afterwards
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
-from glam_sdk.api.attributes import measured_attributes, request_attributes
+from glam_sdk.api.attributes import Kind, kind_of, request_attributes
 from glam_sdk.api.escaped import EscapedError, is_stray
 from glam_sdk.api.exception_handlers import unexpected_answer
 from glam_sdk.api.exchange import SCOPE_KEY, Exchange
 from glam_sdk.api.exclusions import excluded_paths, path_matcher
-from glam_sdk.api.incoming import Incoming, Origin, origin_of, read_headers
+from glam_sdk.api.incoming import Headers, Origin, origin_of, read_headers
 from glam_sdk.api.instruments import Instruments
 from glam_sdk.api.lifespan import Lifespan
-from glam_sdk.api.routes import Arrival
 from glam_sdk.api.wire import ASGIApp, Receive, Scope, Send, Wire
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
-from glam_sdk.telemetry.http_methods import span_method
 from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
 
@@ -101,14 +98,10 @@ class TelemetryMiddleware:
             scope.pop(SCOPE_KEY, None)
 
     def _open(self, scope: Scope) -> Exchange:
-        arrival = Arrival(
-            app=scope.get("app"),
-            path=scope["path"],
-            root_path=scope.get("root_path", ""),
-            method=scope.get("method", "GET"),  # a WebSocket begins with a GET (RFC 6455)
-        )
-        measured = measured_attributes(arrival.method, scope.get("scheme", "http"))
-        incoming = read_headers(scope["headers"])
+        path, root_path = scope["path"], scope.get("root_path", "")
+        # A WebSocket begins with a GET (RFC 6455).
+        kind = kind_of(scope.get("method", "GET"), scope.get("scheme", "http"))
+        headers = read_headers(scope["headers"])
         current = get_current()
         if ids.REQUEST_ID_KEY in current:
             # A server may start a connection's next request inside the task of the one before
@@ -116,39 +109,39 @@ class TelemetryMiddleware:
             current = Context()
         outer = trace.get_current_span(current) if current else INVALID_SPAN
         is_joined = outer is not INVALID_SPAN and is_server_span(outer)
-        is_excluded = self._is_excluded(_own_path(arrival))
-        origin = origin_of(incoming, self._settings, current)
+        is_excluded = self._is_excluded(_below_root(path, root_path) if root_path else path)
+        origin = origin_of(headers, self._settings, current)
         span = outer
         if not is_joined:
-            started = None if is_excluded else self._start(scope, incoming, measured, origin)
+            started = None if is_excluded else self._start(scope, headers, kind, origin)
             span = started or _unsampled_span(origin.context)
-        is_counted = is_joined and _is_counted(outer)
         exchange = Exchange(
             scope=scope,
-            arrival=arrival,
+            app=scope.get("app"),
+            path=path,
+            root_path=root_path,
+            client=scope.get("client"),
+            kind=kind,
             context=with_request_fields(span, origin.context),
             span=span,
+            is_websocket=scope["type"] == "websocket",
             is_joined=is_joined,
             is_excluded=is_excluded,
-            is_measured=not (is_excluded or is_counted or scope["type"] == "websocket"),
             request_id=origin.request_id,
             correlation_id=origin.correlation_id,
-            measured=measured,
         )
-        if exchange.is_measured:
+        if not (is_excluded or exchange.is_websocket or (is_joined and _is_counted(outer))):
             self._instruments.opened(exchange)
         return exchange
 
-    def _start(
-        self, scope: Scope, incoming: Incoming, measured: Mapping[str, Any], origin: Origin
-    ) -> Span | None:
+    def _start(self, scope: Scope, headers: Headers, kind: Kind, origin: Origin) -> Span | None:
         """Open the SERVER span; None when telemetry is off."""
         try:
             span = self._tracer.start_span(
-                span_method(measured[conv.HTTP_REQUEST_METHOD]),
+                kind.method,
                 context=origin.context,
                 kind=SpanKind.SERVER,
-                attributes=request_attributes(scope, incoming, measured),
+                attributes=request_attributes(scope, headers, kind),
                 links=origin.links,
             )
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
@@ -175,42 +168,52 @@ class TelemetryMiddleware:
         mark_logged(exc)  # its line is ours, or not worth one
 
     def _finish(self, exchange: Exchange) -> None:
+        """Fix what is told of a request that has ended, and tell at once what went wrong."""
         if exchange.is_finished:
             return
         exchange.is_finished = True
         exchange.stop_clock()
-        shared: dict[str, Any] = {}
+        went_well = False
         try:
-            shared = exchange.outcome()
-            exchange.complete_span(shared)
+            exchange.keep()
+            went_well = exchange.went_well
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
+            report("api.finish", exc)
+        if not (went_well and exchange.stop_span()):
+            self._end_span(exchange)
+        if went_well:
+            self._tell_later(exchange)
+        else:
+            self._tell(exchange)
+
+    def _end_span(self, exchange: Exchange) -> None:
+        try:
+            exchange.complete_span()
+        except Exception as exc:  # noqa: BLE001 - as above
             report("api.finish", exc)
         finally:
             if not exchange.is_joined:
                 with guarded("api.end_span"):
                     exchange.span.end(exchange.ended_ns)
-        if not shared:
-            return
-        if exchange.error is not None or exchange.has_failed or exchange.is_joined:
-            self._tell((exchange, shared))
-        else:
-            exchange.keep_fields()
-            self._tell_later((exchange, shared))
 
-    def _tell(self, ended: tuple[Exchange, dict[str, Any]]) -> None:
+    def _tell(self, exchange: Exchange) -> None:
         """Measure and log a request that has ended."""
-        exchange, shared = ended
+        context = exchange.context
         # What the application attached in between must show in none of our signals.
-        token = attach(exchange.context)
+        token = None if get_current() is context else attach(context)
         try:
-            if exchange.is_measured:
-                self._instruments.closed(exchange, shared)
-            self._instruments.failed(exchange, shared)
-            self._access_log.write(exchange, shared)
-        except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
+            outcome = exchange.ending()
+            if exchange.tell_span is not None:
+                exchange.tell_span(outcome.span_name, outcome.added)
+            self._instruments.closed(exchange, outcome)
+            if exchange.code is not None or exchange.error is not None:
+                self._instruments.failed(exchange, outcome)
+            self._access_log.write(exchange, outcome)
+        except Exception as exc:  # noqa: BLE001 - as above
             report("api.tell", exc)
         finally:
-            detach(token)
+            if token is not None:
+                detach(token)
 
 
 def is_server_span(span: Span) -> bool:
@@ -225,10 +228,9 @@ def is_server_span(span: Span) -> bool:
     return found.is_valid and not found.is_remote
 
 
-def _own_path(arrival: Arrival) -> str:
+def _below_root(path: str, root: str) -> str:
     """Return the path below the application's root."""
-    path, root = arrival.path, arrival.root_path
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+    if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :] or "/"
     return path
 

@@ -7,19 +7,24 @@ prefix of a mounted sub-application, and a plain Starlette route in a FastAPI ap
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, Protocol
 
-from fastapi.routing import APIRoute, iter_route_contexts
-from starlette.routing import BaseRoute, Match, Mount
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
+from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 
 Scope = MutableMapping[str, Any]
+# How these match is known: by the path, and then by the method.
+_BY_PATH: Final = frozenset(
+    kind.matches for kind in (Route, APIRoute, WebSocketRoute, APIWebSocketRoute, Mount)
+)
 
 
 class OwnRoute(APIRoute):
     """Be a route of ours, with no parameter in its path.
 
-    A service's every request is matched against what stands before its own route: so this looks at
-    the end of the path, at a twentieth of the price, before it matches in earnest.
+    Where it has to stand before routes of the service (see :func:`stand_back`), their every request
+    is matched against it: so this looks at the end of the path, at a twentieth of the price, before
+    it matches in earnest.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -29,13 +34,36 @@ class OwnRoute(APIRoute):
         return super().matches(scope)
 
 
-class Arrival(NamedTuple):
+def stand_back(routes: list[BaseRoute]) -> None:
+    """Move our routes behind those of the service that can never be meant by a path of ours.
+
+    Each request is matched against what stands before its own route. What may mean a path of ours,
+    such as a route for any path, stays behind ours, and what stood before ours stays there.
+    """
+    ours = [route for route in routes if isinstance(route, OwnRoute)]
+    if not ours:
+        return
+    first = next(n for n, route in enumerate(routes) if isinstance(route, OwnRoute))
+    others = [route for route in routes[first:] if not isinstance(route, OwnRoute)]
+    place = next((n for n, route in enumerate(others) if _may_mean(route, ours)), len(others))
+    routes[first:] = [*others[:place], *ours, *others[place:]]
+
+
+def _may_mean(route: BaseRoute, ours: Sequence[OwnRoute]) -> bool:
+    for found in iter_route_contexts([route]):
+        if type(found.original_route).matches not in _BY_PATH:
+            return True
+        if any(found.path_regex.match(own.path) for own in ours):
+            return True
+    return False
+
+
+class Arrival(Protocol):
     """Hold what a mounted application replaces in the scope."""
 
     app: Any
     path: str
     root_path: str
-    method: str
 
 
 def route_template(scope: Scope, arrival: Arrival) -> str | None:
@@ -83,7 +111,7 @@ def _through_mounts(scope: Scope, arrival: Arrival) -> tuple[str, Sequence[BaseR
     routes: Sequence[BaseRoute] = getattr(arrival.app, "routes", ())
     inner: Scope = {
         "type": scope["type"],
-        "method": arrival.method,
+        "method": scope.get("method", "GET"),  # a WebSocket begins with a GET (RFC 6455)
         "path": arrival.path,
         "root_path": arrival.root_path,
         "headers": scope.get("headers", ()),

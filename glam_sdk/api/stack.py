@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Host, Mount
 
 from glam_sdk.api.exception_handlers import add_exception_handlers
 from glam_sdk.api.exchange import current_exchange
+from glam_sdk.api.routes import stand_back
 from glam_sdk.api.wire import ASGIApp
 
 Wrap = Callable[[ASGIApp], Any]
@@ -27,6 +28,7 @@ def wrap_stack(app: Starlette, wrap: Wrap) -> None:
     build = app.build_middleware_stack
 
     def build_with_telemetry() -> Any:
+        stand_back(app.router.routes)
         for mounted in _mounted_apps(app.routes):
             add_exception_handlers(mounted)
             mounted.middleware_stack = _build_observed(mounted, mounted.build_middleware_stack)

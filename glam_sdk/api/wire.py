@@ -6,6 +6,7 @@ Flow: step 1, between server and application, in both directions.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from operator import itemgetter
 from typing import Any, Final
 
 from glam_sdk.api.exchange import Exchange
@@ -19,6 +20,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OUR_HEADERS: Final = frozenset(
     {b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"}
 )
+_name: Final = itemgetter(0)
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
@@ -64,11 +66,12 @@ class Wire:
         """Pass on what the application sends."""
         kind = message["type"]
         exchange = self._exchange
-        if kind in _STARTS:
-            message = self._started(message)
-        elif kind == "websocket.close" and exchange.status is None:
-            exchange.status = 403  # what a server makes of a close before the handshake (ASGI)
-        is_last = self._is_last(kind, message)
+        if kind == "http.response.body":
+            is_last = not (message.get("more_body") or self._has_trailers)
+        elif kind in _STARTS:
+            is_last, message = False, self._started(message)
+        else:
+            is_last = self._is_other_end(kind, message)
         if is_last:
             exchange.is_complete = True
             if exchange.is_joined:  # its owner ends the span as soon as it sees this message
@@ -84,16 +87,17 @@ class Wire:
             if exchange.error is not None or (exchange.status or 0) < 500:
                 self._finish(exchange)
 
+    def _is_other_end(self, kind: str, message: Message) -> bool:
+        if kind == "websocket.close" and self._exchange.status is None:
+            self._exchange.status = 403  # what a server makes of it before the handshake (ASGI)
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers")
+        return kind == "http.response.pathsend"
+
     def _started(self, message: Message) -> Message:
         self._exchange.status = message.get("status", 101)
-        self._has_trailers = bool(message.get("trailers", False))
-        given = message.get("headers") or ()
-        kept = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
-        return {**message, "headers": kept + self._headers}
-
-    def _is_last(self, kind: str, message: Message) -> bool:
-        if kind == "http.response.body":
-            return not message.get("more_body", False) and not self._has_trailers
-        if kind == "http.response.trailers":
-            return not message.get("more_trailers", False)
-        return kind == "http.response.pathsend"
+        self._has_trailers = bool(message.get("trailers"))
+        given = list(message.get("headers") or ())
+        if not _OUR_HEADERS.isdisjoint(map(bytes.lower, map(_name, given))):
+            given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
+        return {**message, "headers": given + self._headers}

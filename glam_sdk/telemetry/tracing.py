@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
@@ -36,6 +36,7 @@ __all__ = [
     "get_tracer",
     "record_error",
     "span",
+    "stop",
 ]
 
 _RECORDED_IN: Final = "__glam_recorded_in__"
@@ -45,10 +46,25 @@ class PlainAttributes(dict[str, AttributeValue]):
     """Hold the attributes of one span that need no check and no copy.
 
     Names are not empty and values are texts or numbers, of exactly these types. Whoever starts a
-    span with them gives them away.
+    span with them gives them away; set later, they are copied.
     """
 
     __slots__ = ()
+
+
+def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttributes], None] | None:
+    """Stop a span's recording, and leave for later what is told of it.
+
+    Args:
+        span: One that was not joined.
+        end_time: In nanoseconds since the Unix epoch.
+
+    Returns:
+        What gives the span its last name, where it has another one, and further attributes, and
+        hands it over. None where somebody sees the span end, so that it has to be whole then.
+    """
+    stops = getattr(span, "glam_stop", None)
+    return None if stops is None else stops(end_time)
 
 
 def get_tracer(scope: str) -> Tracer:

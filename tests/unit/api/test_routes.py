@@ -9,6 +9,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
+from glam_sdk.api.routes import OwnRoute
+
 
 def text(request):
     return PlainTextResponse("ok")
@@ -139,3 +141,62 @@ def test_a_host_route_has_the_template_of_its_application(shop, serve, telemetry
     with serve(shop) as client:
         client.get("/hosted/1", headers={"Host": "other.test"})
     assert telemetry.spans[0].name == "GET /hosted/{x}"
+
+
+async def test_our_routes_stand_behind_those_that_are_never_meant_by_their_paths(app, asgi):
+    """Each request is matched against what stands before its own route."""
+
+    @app.get("/orders/{order_id}")
+    async def order(order_id: str) -> None: ...
+
+    router = APIRouter(prefix="/v1")
+    router.add_api_route("/things/{thing}", order)
+    app.include_router(router)
+    app.mount("/files", Starlette(routes=[Route("/{name}", text)]))
+    app.add_api_websocket_route("/feed", order)
+    await asgi(app, path="/orders/1")
+    ours = [isinstance(route, OwnRoute) for route in app.router.routes]
+    assert ours == sorted(ours), "none of the service's routes is behind ours"
+    for path in ("/metrics", "/health", "/health/live", "/health/ready"):
+        sent, _ = await asgi(app, path=path)
+        assert sent[0]["status"] == 200
+
+
+async def number() -> int:
+    return 1
+
+
+class _ByHeader(Route):
+    """A route that looks at more than the path."""
+
+    def matches(self, scope):
+        return super().matches({**scope, "path": "/any"})
+
+
+CATCHING = {
+    "a parameter": lambda app: app.add_api_route("/{name}", number),
+    "any path": lambda app: app.add_route("/{path:path}", text),
+    "the same path": lambda app: app.add_api_route("/health", number),
+    "a router": lambda app: app.include_router(APIRouter(routes=[Route("/{name}", text)])),
+    "a mount": lambda app: app.mount("", Starlette(routes=[Route("/{path:path}", text)])),
+    "a host": lambda app: app.router.routes.append(
+        Host("test", app=Router([Route("/{path:path}", text)]))
+    ),
+    "a rule of its own": lambda app: app.router.routes.append(_ByHeader("/any", text)),
+}
+
+
+@pytest.mark.parametrize("kind", CATCHING)
+async def test_our_routes_stand_before_those_that_may_be_meant(telemetry, asgi, kind):
+    """In the order in which they came: what the service had before us goes before us."""
+    app = telemetry.service.install(FastAPI())
+    app.add_route("/plain/{name}", text)
+    CATCHING[kind](app)
+    sent, _ = await asgi(app, path="/health")
+    assert b'"healthy"' in sent[1]["body"], "ours came first"
+
+    app = FastAPI()
+    CATCHING[kind](app)
+    telemetry.service.install(app)
+    sent, _ = await asgi(app, path="/health")
+    assert b'"healthy"' not in sent[1]["body"], "theirs came first"

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import glam_sdk
-from glam_sdk.api.attributes import measured_attributes, request_attributes
+from glam_sdk.api.attributes import kind_of, request_attributes
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.api.incoming import read_headers
 from glam_sdk.errors import NotFoundError, ServiceUnavailableError
@@ -290,5 +290,5 @@ def _exchanges() -> int:
 def test_a_client_without_an_address_has_none():
     """Some servers name a client of which they know nothing."""
     scope = {"type": "http", "path": "/", "method": "GET", "client": (None, 0)}
-    attributes = request_attributes(scope, read_headers([]), measured_attributes("GET", "http"))
+    attributes = request_attributes(scope, read_headers([]), kind_of("GET", "http"))
     assert "client.address" not in attributes

@@ -7,14 +7,17 @@ import time
 from datetime import datetime
 
 import pytest
-from fastapi import BackgroundTasks, Depends
+from fastapi import BackgroundTasks, Depends, Request
 from fastapi.responses import JSONResponse
 from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from glam_sdk._internal.afterwards import serving
 from glam_sdk.errors import NotFoundError
 from glam_sdk.telemetry import logs
 from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 
 
 @pytest.fixture
@@ -159,6 +162,104 @@ async def test_it_is_put_off_while_the_application_lives(app, ask, telemetry, ex
     assert "/orders/2" in str(telemetry.lines)
     await ask("/orders/3")
     assert "/orders/3" in str(telemetry.lines)
+
+
+class Emptying:
+    """Middleware that leaves nothing in the scope."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    async def __call__(self, scope, receive, send):
+        await self._inner(scope, receive, send)
+        scope.clear()
+
+
+class Kept:
+    """Keeps the spans that are exported, decoded."""
+
+    def __init__(self):
+        self.spans = []
+
+    def export(self, batch):
+        self.spans += [Span.FromString(body) for _scope, body in batch]
+
+    def shutdown(self): ...
+
+
+@pytest.fixture
+def exported(telemetry):
+    """Spans that nobody sees but our exporter, as in production."""
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, LeanTracerProvider):
+        pytest.skip("is about our own spans")
+    handover = provider._active_span_processor
+    seen, handover.readers = handover.readers, ()
+    provider.add_span_processor(processor := EncodedSpanProcessor(Kept()))
+
+    def spans():
+        processor.force_flush()
+        return processor._exporter.spans
+
+    yield spans
+    handover.readers = seen
+    processor.shutdown()
+
+
+def _told(span):
+    return span.name, span.kind, {pair.key: str(pair.value) for pair in span.attributes}
+
+
+async def test_a_span_that_nobody_sees_end_is_told_later_and_the_same(ask, exported):
+    await ask("/orders/1")
+    with serving():
+        await ask("/orders/1")
+    at_once, later = exported()
+    assert _told(later) == _told(at_once)
+    assert "http.route" in _told(later)[2]
+    assert later.start_time_unix_nano < later.end_time_unix_nano
+
+
+async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(app, ask, exported):
+    """It has ended with the answer, and the application may do with its scope what it likes."""
+    ended = []
+
+    async def afterwards(request: Request) -> None:
+        span = trace.get_current_span()
+        ended.append(not span.is_recording())
+        span.set_attribute("late", True)
+        span.update_name("late")
+
+    @app.get("/task/{n}")
+    async def task(n: int, tasks: BackgroundTasks, request: Request) -> None:
+        tasks.add_task(afterwards, request)
+
+    app.add_middleware(Emptying)
+    with serving():
+        await ask("/task/1")
+    (span,) = exported()
+    assert ended == [True]
+    assert span.name == "GET /task/{n}"
+    assert "late" not in _told(span)[2]
+
+
+async def test_a_line_survives_a_scope_that_is_emptied(app, ask, telemetry):
+    app.add_middleware(Emptying)
+    with serving():
+        await ask("/orders/1")
+    (line,) = telemetry.logs("http.request")
+    assert (line["url.path"], line["client.address"]) == ("/orders/1", "127.0.0.1")
+    assert line["http.route"] == "/orders/{order_id}"
+
+
+async def test_a_processor_that_comes_in_between_sees_the_span(ask, exported, exporter):
+    """It was not there when the request ended, and is when the span is handed over."""
+    provider = trace.get_tracer_provider()
+    with serving():
+        await ask("/orders/1")
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET /orders/{order_id}"]
+    assert len(exported()) == 1
 
 
 ODD = ["/orders/%22", '/orders/a"b\\', "/orders/ä", "/orders/http://u:p@h", "/orders/" + "x" * 2000]

@@ -139,6 +139,20 @@ def test_plain_attributes_are_attributes(recorded: Recorded) -> None:
     assert dict(recorded.spans[0].attributes or {}) == {"a": 2, "b": "x", "c": 3}
 
 
+def test_plain_attributes_set_later_stay_their_owners(recorded: Recorded) -> None:
+    """Many spans may be given the same ones; the last value of a name is the newest."""
+    shared = PlainAttributes({"a": 1, "b": 2})
+    for start in (None, {"a": 0, "c": 3}):
+        span: Any = recorded.tracer.start_span("s", attributes=start)
+        span.set_attributes(shared)
+        span.set_attribute("b", 4)
+        span.end()
+    first, second = (list((span.attributes or {}).items()) for span in recorded.spans)
+    assert first == [("a", 1), ("b", 4)]
+    assert second == [("c", 3), ("a", 1), ("b", 4)]
+    assert shared == {"a": 1, "b": 2}
+
+
 def test_an_invalid_parent_is_no_parent(recorded: Recorded) -> None:
     """Ids of zero begin a new trace."""
     context = trace.set_span_in_context(NonRecordingSpan(trace.INVALID_SPAN_CONTEXT))

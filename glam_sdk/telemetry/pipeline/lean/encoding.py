@@ -58,8 +58,7 @@ class SpanEncoder:
         parent = span._parent
         name, kind = span._name, span._kind
         known = self._names.get(name)
-        pairs = self._pairs
-        parts = [pairs[type(value)][key][value] for key, value in attributes.items()]
+        parts = self._pairs.encode(attributes)
         flags = _PARENT_IS_LOCAL
         if parent is not None:
             parts += b"\x22\x08", parent[1].to_bytes(8, "big")

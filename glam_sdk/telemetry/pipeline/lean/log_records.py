@@ -163,13 +163,13 @@ class LineEncoder:
             created: Seconds since the Unix epoch.
         """
         moment = int(created * 1e9)
-        pairs, message = self._pairs, line["message"]
+        message = line["message"]
         parts = [
             _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment),
             _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
             self._bodies.get(message) or self._body(message),
         ]
-        parts += [pairs[type(value)][key][value] for key, value in attributes_of(line).items()]
+        parts += self._pairs.encode(attributes_of(line))
         trace_id = line.get("trace_id")
         if trace_id is not None:
             parts += (

@@ -7,19 +7,19 @@ What the SDK guards with a lock for each span is here one step that CPython does
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.attributes import BoundedAttributes, _clean_attribute_value
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanLimits, _is_valid_link
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, _is_valid_link
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from glam_sdk.telemetry.pipeline.lean.plain import PLAIN_TYPES, are_plain
 from glam_sdk.telemetry.tracing import PlainAttributes
 
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("opentelemetry.sdk.trace")
 UNSET: Final = Status()
 _NONE: Final = ()
-PLAIN_TYPES: Final = frozenset({str, bool, int, float, bytes, type(None)})
-"""Types of values that are stored as they are; all others are cleaned by OpenTelemetry's rules."""
-
-
-def room_for_plain(limits: SpanLimits) -> int:
-    """Return how many attributes of plain types need no look at the limits."""
-    if limits.max_span_attribute_length is not None:
-        return 0  # each text must be measured
-    return sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
 
 
 class LeanSpan(Span):
@@ -89,6 +80,13 @@ class LeanSpan(Span):
         self._set_status_on_exception = True
         self._record_end_metrics: Callable[[], None] | None = None
 
+    def begin_with(self, attributes: Mapping[str, Any]) -> None:
+        """Take over the attributes given at the start."""
+        if type(attributes) is PlainAttributes and len(attributes) <= self._tracer.room:
+            self._attributes = attributes
+        else:
+            self._add(attributes)
+
     @property
     def resource(self) -> Resource:
         """Who the span comes from."""
@@ -139,14 +137,15 @@ class LeanSpan(Span):
         if self._end_time is not None:
             _log.warning("Setting attribute on ended span.")
             return
+        self._add(attributes)
+
+    def _add(self, attributes: Mapping[str, Any]) -> None:
         own = self._attributes
-        if type(attributes) is PlainAttributes and not own and len(attributes) <= self._tracer.room:
-            self._attributes = attributes
-            return
-        if not own and self._tracer.are_plain(attributes):
+        fits = len(own) + len(attributes) <= self._tracer.room and are_plain(attributes)
+        if fits and own.keys().isdisjoint(attributes):
             own.update(attributes)
-            return
-        self._set_cleaned(attributes)
+        else:
+            self._set_cleaned(attributes)
 
     def _set_checked(self, key: str, value: Any) -> None:
         limits = self._tracer.limits
@@ -261,6 +260,20 @@ class LeanSpan(Span):
         self._end_time = now
         if self._record_end_metrics is not None:
             self._record_end_metrics()
+        self._tracer.handover.take(self)
+
+    def glam_stop(self, end_time: int) -> Callable[[str | None, PlainAttributes], None] | None:
+        """Do the first half of an end, where nobody sees the second (see ``tracing.stop``)."""
+        is_seen = self._tracer.handover.readers or self._record_end_metrics is not None
+        if is_seen or self._end_time is not None:
+            return None
+        self._end_time = end_time
+        return self._tell
+
+    def _tell(self, name: str | None, attributes: PlainAttributes) -> None:
+        if name is not None:
+            self._name = name
+        self._add(attributes)
         self._tracer.handover.take(self)
 
     def _readable_span(self) -> ReadableSpan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import getrandbits
 from time import time_ns
 from typing import Any, Final
@@ -30,13 +30,13 @@ from opentelemetry.util.types import Attributes
 from glam_sdk.telemetry.pipeline.lean.current import CurrentSpan
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
 from glam_sdk.telemetry.pipeline.lean.handover import Handover
+from glam_sdk.telemetry.pipeline.lean.plain import room_for_plain
 from glam_sdk.telemetry.pipeline.lean.sampling import SamplingRule, rule_of
-from glam_sdk.telemetry.pipeline.lean.span import PLAIN_TYPES, LeanSpan, room_for_plain
+from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
 _LOWER_64_BITS: Final = (1 << 64) - 1
-_STR_ONLY: Final = frozenset({str})
 _SPANS: Final = (LeanSpan, NonRecordingSpan)
 _new_context: Final = tuple.__new__
 _new_span: Final = object.__new__
@@ -60,15 +60,6 @@ class LeanTracer(Tracer):
         is_counted = not isinstance(self._tracer_metrics, NoOpTracerMetrics)
         is_plain = type(tracer.id_generator) is RandomIdGenerator and not is_counted
         self._rule = rule_of(tracer.sampler) if is_plain else None
-
-    def are_plain(self, attributes: Mapping[str, Any]) -> bool:
-        """Tell whether attributes can be stored as they are."""
-        return (
-            len(attributes) <= self.room
-            and PLAIN_TYPES.issuperset(map(type, attributes.values()))
-            and _STR_ONLY.issuperset(map(type, attributes))
-            and "" not in attributes
-        )
 
     def start_span(  # noqa: PLR0913, PLR0917 - the API's
         self,
@@ -100,7 +91,7 @@ class LeanTracer(Tracer):
         span = _new_span(LeanSpan)
         span.begin(self, name, own, parent, kind, time_ns() if start_time is None else start_time)
         if attributes:
-            span.set_attributes(attributes)
+            span.begin_with(attributes)
         if links:
             span.set_links(links)
         if not (record_exception and set_status_on_exception):
