@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import Final
 
 from opentelemetry.context import attach, detach
@@ -18,6 +19,7 @@ _LOGGER: Final = "glam_sdk.access"
 _EVENT: Final = "http.request"
 _VARYING: Final = {conv.URL_PATH: '"%s"', "duration_ms": "%r", conv.CLIENT_ADDRESS: '"%s"'}
 _MAX_TEMPLATES: Final = 1024
+_is_plain_address: Final = lru_cache(maxsize=1024)(is_plain)
 
 
 class AccessLog:
@@ -54,7 +56,7 @@ class AccessLog:
         if chain is None or not chain.is_plain or not client or exchange.fields:
             return False
         address = client[0]
-        if type(address) is not str or not is_plain(address) or not is_plain(path):
+        if type(address) is not str or not _is_plain_address(address) or not is_plain(path):
             return False
         if exchange.is_websocket or exchange.code is not None or exchange.error is not None:
             return False

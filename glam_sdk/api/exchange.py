@@ -73,6 +73,8 @@ class Exchange:
     is_abandoned: bool = False
     """Whether the caller left before the end."""
     is_finished: bool = False
+    went_well: bool = False
+    """Whether there is nothing to tell of it but that it was answered."""
     duration_s: float = 0.0
     ended_ns: int | None = None
     fields: Fields | None = None
@@ -90,12 +92,6 @@ class Exchange:
         if self.is_websocket:
             return False
         return self.status is None or self.status >= 500 or not self.is_complete
-
-    @property
-    def went_well(self) -> bool:
-        """Whether there is nothing to tell of it but that it was answered."""
-        is_plain = self.error is None and self.code is None and not self.is_joined
-        return is_plain and not self.has_failed
 
     @property
     def was_left(self) -> bool:
@@ -135,6 +131,8 @@ class Exchange:
         self.fields = cast("dict[str, Any]", self.context[HOLDER_KEY]).copy()
         route = _attributes(self.span).get(conv.HTTP_ROUTE) if self.is_joined else None
         self.route = route or route_template(self.scope, self)
+        is_plain = self.error is None and self.code is None and not self.is_joined
+        self.went_well = is_plain and not self.has_failed
 
     def line_context(self) -> Context:
         """Return the context of the log line."""
@@ -155,7 +153,7 @@ class Exchange:
 
     def ending(self) -> Outcome:
         """Return how it ended."""
-        error_type = self.error_type() if self.has_failed else None
+        error_type = None if self.went_well or not self.has_failed else self.error_type()
         return outcome_of(self.kind, self.route, self.status, error_type)
 
     def stop_span(self) -> bool:

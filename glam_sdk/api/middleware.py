@@ -141,7 +141,7 @@ class TelemetryMiddleware:
                 kind.method,
                 context=origin.context,
                 kind=SpanKind.SERVER,
-                attributes=request_attributes(scope, headers, kind),
+                attributes=tracing.LaterAttributes(request_attributes, scope, headers, kind),
                 links=origin.links,
             )
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
@@ -173,15 +173,13 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
-        went_well = False
         try:
             exchange.keep()
-            went_well = exchange.went_well
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.finish", exc)
-        if not (went_well and exchange.stop_span()):
+        if not (exchange.went_well and exchange.stop_span()):
             self._end_span(exchange)
-        if went_well:
+        if exchange.went_well:
             self._tell_later(exchange)
         else:
             self._tell(exchange)

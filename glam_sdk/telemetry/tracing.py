@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
@@ -28,6 +28,7 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.log_encoding import exception_message, traceback_text
 
 __all__ = [
+    "LaterAttributes",
     "Link",
     "PlainAttributes",
     "Span",
@@ -52,6 +53,37 @@ class PlainAttributes(dict[str, AttributeValue]):
     __slots__ = ()
 
 
+class LaterAttributes(Mapping[str, AttributeValue]):
+    """Be the attributes of one span, and make them where somebody looks; most often nobody does.
+
+    Args:
+        make: Returns them.
+        *about: Given to it.
+    """
+
+    __slots__ = ("_about", "_made", "_make")
+
+    def __init__(self, make: Callable[..., PlainAttributes], *about: object) -> None:
+        self._make = make
+        self._about = about
+        self._made: PlainAttributes | None = None
+
+    def made(self) -> PlainAttributes:
+        """Return the attributes themselves."""
+        if self._made is None:
+            self._made = self._make(*self._about)
+        return self._made
+
+    def __getitem__(self, key: str) -> AttributeValue:
+        return self.made()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.made())
+
+    def __len__(self) -> int:
+        return len(self.made())
+
+
 def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttributes], None] | None:
     """Stop a span's recording, and leave for later what is told of it.
 
@@ -63,8 +95,14 @@ def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttribu
         What gives the span its last name, where it has another one, and further attributes, and
         hands it over. None where somebody sees the span end, so that it has to be whole then.
     """
+    if not span.is_recording():
+        return _tell_nobody
     stops = getattr(span, "glam_stop", None)
     return None if stops is None else stops(end_time)
+
+
+def _tell_nobody(_name: str | None, _attributes: PlainAttributes) -> None:
+    return
 
 
 def get_tracer(scope: str) -> Tracer:

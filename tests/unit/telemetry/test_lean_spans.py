@@ -37,6 +37,7 @@ from opentelemetry.sdk.trace.sampling import (
     ParentBasedTraceIdRatio,
     Sampler,
     SamplingResult,
+    StaticSampler,
     TraceIdRatioBased,
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -52,7 +53,7 @@ from opentelemetry.trace import (
 )
 
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
-from glam_sdk.telemetry.tracing import PlainAttributes
+from glam_sdk.telemetry.tracing import LaterAttributes, PlainAttributes
 
 PROVIDERS = {"lean": LeanTracerProvider, "sdk": TracerProvider}
 
@@ -151,6 +152,30 @@ def test_plain_attributes_set_later_stay_their_owners(recorded: Recorded) -> Non
     assert first == [("a", 1), ("b", 4)]
     assert second == [("c", 3), ("a", 1), ("b", 4)]
     assert shared == {"a": 1, "b": 2}
+
+
+def test_attributes_may_be_made_where_somebody_looks(pipeline: str) -> None:
+    """A sampler that asks sees them, once made; of what is not sampled nobody looks."""
+    made: list[str] = []
+    seen: list[object] = []
+
+    class Curious(StaticSampler):
+        def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+            seen.append(dict(kwargs.get("attributes") or args[4]))
+            return super().should_sample(*args, **kwargs)
+
+    def make(name: str) -> PlainAttributes:
+        made.append(name)
+        return PlainAttributes({"name": name})
+
+    recorded = Recorded(pipeline)
+    recorded.tracer.start_span("s", attributes=LaterAttributes(make, "kept")).end()
+    recorded.tracer.start_span("s", remote(0), attributes=LaterAttributes(make, "dropped")).end()
+    asked = Recorded(pipeline, sampler=Curious(Decision.DROP))
+    asked.tracer.start_span("s", attributes=LaterAttributes(make, "asked")).end()
+    assert [dict(span.attributes or {}) for span in recorded.spans] == [{"name": "kept"}]
+    assert made == ["kept", "asked"]
+    assert seen == [{"name": "asked"}]
 
 
 def test_an_invalid_parent_is_no_parent(recorded: Recorded) -> None:

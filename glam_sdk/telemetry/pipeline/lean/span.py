@@ -20,7 +20,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from glam_sdk.telemetry.pipeline.lean.plain import PLAIN_TYPES, are_plain
-from glam_sdk.telemetry.tracing import PlainAttributes
+from glam_sdk.telemetry.tracing import LaterAttributes, PlainAttributes
 
 if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
@@ -82,6 +82,8 @@ class LeanSpan(Span):
 
     def begin_with(self, attributes: Mapping[str, Any]) -> None:
         """Take over the attributes given at the start."""
+        if type(attributes) is LaterAttributes:
+            attributes = attributes.made()
         if type(attributes) is PlainAttributes and len(attributes) <= self._tracer.room:
             self._attributes = attributes
         else:
@@ -264,8 +266,7 @@ class LeanSpan(Span):
 
     def glam_stop(self, end_time: int) -> Callable[[str | None, PlainAttributes], None] | None:
         """Do the first half of an end, where nobody sees the second (see ``tracing.stop``)."""
-        is_seen = self._tracer.handover.readers or self._record_end_metrics is not None
-        if is_seen or self._end_time is not None:
+        if self._tracer.handover.readers or self._record_end_metrics is not None:
             return None
         self._end_time = end_time
         return self._tell

@@ -90,7 +90,7 @@ class LeanTracer(Tracer):
             return NonRecordingSpan(own)
         span = _new_span(LeanSpan)
         span.begin(self, name, own, parent, kind, time_ns() if start_time is None else start_time)
-        if attributes:
+        if attributes is not None:
             span.begin_with(attributes)
         if links:
             span.set_links(links)
