@@ -173,11 +173,13 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
+        has_stopped = False
         try:
             exchange.keep()
+            has_stopped = exchange.went_well and exchange.stop_span()
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.finish", exc)
-        if not (exchange.went_well and exchange.stop_span()):
+        if not has_stopped:
             self._end_span(exchange)
         if exchange.went_well:
             self._tell_later(exchange)

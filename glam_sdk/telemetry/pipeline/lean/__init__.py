@@ -7,7 +7,8 @@ it again for each span. Here, in the order a span meets them:
 - ``provider`` gives the tracers; to everybody it is the SDK's provider.
 - ``sampling`` says in two numbers what the SDK's samplers say in objects; ``tracer`` makes ids and
   decides in one pass, so that a span nobody will see is never built.
-- ``span`` stores what it is given in slots; ``current`` makes it current for a block.
+- ``span`` stores what it is given in slots, as it is where ``plain`` says so; ``current`` makes it
+  current for a block.
 - ``handover`` gives ended spans to those who want them: encoded to our exporter, as the SDK's
   ``ReadableSpan`` to any processor that was added.
 - ``encoding`` writes OTLP's bytes at once: what was seen before is looked up in ``pairs``, not

@@ -18,74 +18,141 @@ _VALUES_PER_KEY: Final = 64
 _REMEMBERED_BYTES: Final = 1024 * 1024
 _REMEMBERED_LENGTH: Final = 1024  # a statement's text is a value that comes again
 _PLACE: Final = 128  # bytes that an entry takes besides its own
-_REMEMBERED_TYPES: Final = frozenset({str, int, bool})  # numbers that measure hardly come twice
-
-_Seen = tuple[str, Any, type]
 
 
-class Pairs(dict[_Seen, bytes]):
-    """Hold encoded attributes by key, value and type: ``1``, ``1.0`` and ``True`` are equal keys.
+class _Budget:
+    """Bound what one encoder remembers over all keys."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _REMEMBERED_BYTES
+
+    def allows(self, pair: bytes) -> bool:
+        """Take one pair off the budget, if it is worth it and there is room."""
+        size = len(pair)
+        if self.left <= 0 or size > _REMEMBERED_LENGTH:
+            return False
+        self.left -= size + _PLACE
+        return True
+
+
+class _Values(dict[Any, bytes]):
+    """Hold the encoded pairs of one key, value → pair; encode and mostly keep those not seen yet.
+
+    All values of one table have one type: ``1``, ``1.0`` and ``True`` are equal keys of a dict.
+    """
+
+    __slots__ = ("_budget", "_encoded_key", "_key", "_tag")
+
+    def __init__(self, tag: bytes, key: str, budget: _Budget) -> None:
+        super().__init__()
+        self._tag = tag
+        self._key = key
+        self._encoded_key = wire.sized(b"\x0a", wire.utf8(key))
+        self._budget = budget
+
+    def __missing__(self, value: Any) -> bytes:
+        pair = wire.attribute(self._tag, self._key, value)
+        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
+            self[value] = pair
+        return pair
+
+
+class _Texts(_Values):
+    """The same for text, where the values that differ are: ids, addresses, queries."""
+
+    __slots__ = ()
+
+    def __missing__(self, value: str) -> bytes:
+        key, text = self._encoded_key, wire.utf8(value)
+        size = len(text)
+        length = len(key) + size + 4
+        if length >= 128:  # lengths of more than one byte
+            return super().__missing__(value)
+        pair = b"%b%c%b%c%c%c%c%b" % (self._tag, length, key, 0x12, size + 2, 0x0A, size, text)
+        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
+            self[value] = pair
+        return pair
+
+
+class _Floats(_Values):
+    """The same for numbers that measure something, and so hardly ever come twice."""
+
+    __slots__ = ()
+
+    def __missing__(self, value: float) -> bytes:
+        key = self._encoded_key
+        if len(key) >= _LONG_KEY:
+            return wire.attribute(self._tag, self._key, value)
+        return b"%b%c%b\x12\x09\x21%b" % (self._tag, len(key) + 11, key, _pack_double(value))
+
+
+class _Uncached:
+    """Encode the values of one key, each time."""
+
+    __slots__ = ("_key", "_tag")
+
+    def __init__(self, tag: bytes, key: str) -> None:
+        self._tag = tag
+        self._key = key
+
+    def __getitem__(self, value: Any) -> bytes:
+        return wire.attribute(self._tag, self._key, value)
+
+
+class _Keys(dict[str, _Values]):
+    """Hold the tables of all keys with values of one type."""
+
+    __slots__ = ("_budget", "_kind", "_tag")
+
+    def __init__(self, tag: bytes, kind: type[_Values], budget: _Budget) -> None:
+        super().__init__()
+        self._tag = tag
+        self._kind = kind
+        self._budget = budget
+
+    def __missing__(self, key: str) -> _Values:
+        values = self._kind(self._tag, key, self._budget)
+        if self._budget.allows(b""):
+            self[key] = values
+        return values
+
+
+class _OtherKeys:
+    """Stand where a table of keys would, for types whose values are rarely the same."""
+
+    __slots__ = ("_tag",)
+
+    def __init__(self, tag: bytes) -> None:
+        self._tag = tag
+
+    def __getitem__(self, key: str) -> _Uncached:
+        return _Uncached(self._tag, key)
+
+
+class Pairs(dict[type, _Keys | _OtherKeys]):
+    """Hold all tables: type → key → value → the attribute as a field.
 
     Args:
         tag: Of the field: that of attributes in the message to be written.
     """
 
-    __slots__ = ("_keys", "_left", "_room", "_tag")
-
     def __init__(self, tag: bytes) -> None:
-        super().__init__()
-        self._tag = tag
-        self._left = _REMEMBERED_BYTES
-        self._keys: dict[str, bytes] = {}
-        self._room: dict[str, int] = {}
-        """How many values more may be remembered of a key."""
+        budget = _Budget()
+        super().__init__(
+            {
+                str: _Keys(tag, _Texts, budget),
+                int: _Keys(tag, _Values, budget),
+                bool: _Keys(tag, _Values, budget),
+                float: _Keys(tag, _Floats, budget),
+            }
+        )
+        self._others = _OtherKeys(tag)
+
+    def __missing__(self, _: type) -> _OtherKeys:
+        return self._others
 
     def encode(self, attributes: Mapping[str, Any]) -> list[bytes]:
         """Return each attribute as a field."""
-        values = attributes.values()
-        try:
-            # No step of the interpreter for a pair that was seen before.
-            return list(map(self.__getitem__, zip(attributes, values, map(type, values))))  # noqa: B905
-        except TypeError:  # a value without a hash
-            return [wire.attribute(self._tag, key, value) for key, value in attributes.items()]
-
-    def __missing__(self, seen: _Seen) -> bytes:
-        key, value, kind = seen
-        name = self._keys.get(key) or self._key(key)
-        pair: bytes | None = None
-        if kind is str:
-            pair = self._text(name, value)
-        elif kind is float and len(name) < _LONG_KEY:
-            number = _pack_double(value)
-            pair = b"%b%c%b\x12\x09\x21%b" % (self._tag, len(name) + 11, name, number)
-        if pair is None:
-            pair = wire.attribute(self._tag, key, value)
-        if kind in _REMEMBERED_TYPES and (room := self._room.get(key, 0)) and self._takes(pair):
-            self._room[key] = room - 1
-            self[seen] = pair
-        return pair
-
-    def _text(self, name: bytes, value: str) -> bytes | None:
-        """Encode a short text: an id, an address, a query."""
-        text = wire.utf8(value)
-        size = len(text)
-        length = len(name) + size + 4
-        if length >= 128:  # lengths of more than one byte
-            return None
-        sizes = (0x12, size + 2, 0x0A, size)
-        return b"%b%c%b%c%c%c%c%b" % (self._tag, length, name, *sizes, text)
-
-    def _key(self, key: str) -> bytes:
-        encoded = wire.sized(b"\x0a", wire.utf8(key))
-        if self._takes(encoded):
-            self._keys[key] = encoded
-            self._room[key] = _VALUES_PER_KEY
-        return encoded
-
-    def _takes(self, encoded: bytes) -> bool:
-        """Take a place off the budget, if it is worth it and there is room."""
-        size = len(encoded)
-        if self._left <= 0 or size > _REMEMBERED_LENGTH:
-            return False
-        self._left -= size + _PLACE
-        return True
+        return [self[type(value)][key][value] for key, value in attributes.items()]
