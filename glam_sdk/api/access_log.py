@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import attach, detach
 
@@ -13,11 +13,12 @@ from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.log_template import LineTemplate, is_plain
+from glam_sdk.telemetry.log_usual import Usual, kind_of
 from glam_sdk.telemetry.logs import LogPipeline, get_logger
 
 _LOGGER: Final = "glam_sdk.access"
 _EVENT: Final = "http.request"
-_VARYING: Final = {conv.URL_PATH: '"%s"', "duration_ms": "%r", conv.CLIENT_ADDRESS: '"%s"'}
+_VARYING: Final = (conv.URL_PATH, "duration_ms", conv.CLIENT_ADDRESS)
 _MAX_TEMPLATES: Final = 1024
 _is_plain_address: Final = lru_cache(maxsize=1024)(is_plain)
 
@@ -53,7 +54,7 @@ class AccessLog:
     def _from_template(self, exchange: Exchange, outcome: Outcome) -> bool:
         """Write the line of a usual request; False for one that needs to go the whole way."""
         chain, client, path = self._log.chain("info"), exchange.client, exchange.path
-        if chain is None or not chain.is_plain or not client or exchange.fields:
+        if chain is None or not chain.is_at_rest or not client or exchange.fields:
             return False
         address = client[0]
         if type(address) is not str or not _is_plain_address(address) or not is_plain(path):
@@ -62,15 +63,18 @@ class AccessLog:
             return False
         key = (chain.service, chain.environment, outcome.key)
         template = self._templates.get(key) or self._learn(key, chain, exchange, outcome)
-        ended, duration_ms = exchange.ended_ns or 0, round(exchange.duration_s * 1000, 3)
+        values = path, round(exchange.duration_s * 1000, 3), address
+        if (take := chain.taker(exchange.context)) is not None:
+            fields = template.fields | dict(zip(_VARYING, values, strict=True))
+            record = _record(chain, exchange, fields)
+            if record is None or not take(record):
+                return False
         line = template.fill(
-            ended / 1e9,
+            (exchange.ended_ns or 0) / 1e9,
             exchange.span.get_span_context(),
             exchange.correlation_id,
             exchange.request_id,
-            path,
-            duration_ms,
-            address,
+            *values,
         )
         chain.write(line)
         return True
@@ -112,3 +116,13 @@ class AccessLog:
             wanted = random.random() < settings.access_log_sample_ratio  # noqa: S311
             return "info" if wanted else None
         return None
+
+
+def _record(chain: LogPipeline, exchange: Exchange, fields: dict[str, Any]) -> Usual | None:
+    """Return what is exported of the line."""
+    kind = kind_of("info", _EVENT, _LOGGER, chain.service, chain.environment)
+    ids = {"correlation_id": exchange.correlation_id, "request_id": exchange.request_id}
+    moment = (exchange.ended_ns or 0) / 1e9
+    if kind is None:
+        return None
+    return kind, moment, exchange.span.get_span_context(), ids, fields

@@ -172,16 +172,14 @@ class Bound(Generic[_I]):
 
     def _measure(self, value: float) -> None:
         try:
-            provider, record = metrics.get_meter_provider(), self._record
-            if provider is not self._provider or record is None:
-                record = self._bound_to(provider)
-            if (
-                record is not None
-                and value.__class__ in _NUMBERS
-                and self._least <= value <= LARGEST
-            ):
-                record(value)
-            elif not self._is_void:
+            if value.__class__ in _NUMBERS and self._least <= value <= LARGEST:
+                provider, record = metrics.get_meter_provider(), self._record
+                if provider is not self._provider:
+                    record = self._bound_to(provider)
+                if record is not None:
+                    record(value)
+                    return
+            if not self._is_void:
                 self._instrument._measure(value, self._attributes, {})  # noqa: SLF001
         except Exception:  # the guard decides, and costs nothing when all is well
             with guarded(f"metrics.{self._instrument.name}"):

@@ -33,7 +33,8 @@ from glam_sdk.telemetry.log_encoding import (
 )
 from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
-from glam_sdk.telemetry.log_repeats import ErrorKey, RepeatLimiter, error_key
+from glam_sdk.telemetry.log_repeats import NEVER, ErrorKey, RepeatLimiter, error_key
+from glam_sdk.telemetry.log_usual import MAX_MESSAGE, Take, Usual, kind_of, usual_line
 
 EventDict = MutableMapping[str, Any]
 
@@ -41,6 +42,7 @@ _MAX_LINE: Final = 256 * 1024
 _MAX_SAID: Final = 2_000
 _CANONICAL: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _ERRORS: Final = frozenset({"error", "critical"})
+_USUAL: Final = frozenset({"debug", "info", "warning"})
 # One line a request: past the limit it loses its traceback, never the line.
 _NEVER_HELD: Final = frozenset({"glam_sdk.access"})
 _CONSOLE_HIDES: Final = frozenset(
@@ -100,7 +102,27 @@ class LogPipeline:
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
-        if (line := self.line(level, logger, message, fields, exc, created)) is not None:
+        line, repeats = None, self.repeats
+        if (
+            type(message) is str
+            and len(message) <= MAX_MESSAGE
+            and level in _USUAL
+            and exc is None
+            # As is_at_rest has it, whose call would be felt.
+            and not self.console
+            and (repeats is None or repeats.next_end == NEVER or not repeats.is_due)
+        ):
+            try:
+                context = get_current()
+                take = None if self.provider is None else self.taker(context)
+                kind = kind_of(level, message, logger, self.service, self.environment)
+                if kind is not None:
+                    line = usual_line(kind, fields, created or time(), context, take)
+            except Exception:  # noqa: BLE001 - the whole way copes, or says what failed
+                line = None
+        if line is None:
+            line = self.line(level, logger, message, fields, exc, created)
+        if line is not None:
             self.write(line)
 
     def line(
@@ -161,11 +183,18 @@ class LogPipeline:
         return line
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a line is but its bytes now: JSON, exported nowhere, and none is due before."""
-        if self.console or self.provider is not None:
-            return False
-        return self.repeats is None or not self.repeats.is_due
+    def is_at_rest(self) -> bool:
+        """Whether a finished JSON line may be written now: no other is due before it."""
+        repeats = self.repeats
+        return not self.console and (
+            repeats is None or repeats.next_end == NEVER or not repeats.is_due
+        )
+
+    def taker(self, context: Context) -> Take | None:
+        """Return what exports a usual line; None where it is not to be exported."""
+        if self.provider is None or context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            return None
+        return getattr(self.provider, "take_usual", None) or _refuse
 
     def _admit(
         self,
@@ -240,6 +269,11 @@ class LogPipeline:
         shown = {k: v for k, v in line.items() if k not in _CONSOLE_HIDES}
         written = self._renderer(None, line["level"], {"event": line["message"], **shown})
         return written.encode("utf-8", "backslashreplace")
+
+
+def _refuse(_: Usual) -> bool:
+    """Be where a line must be emitted as a record: so it goes the whole way."""
+    return False
 
 
 def _add_exception(line: Line, exc: BaseException, *, with_traceback: bool) -> None:

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
 
-_FIELDS_KEY: Final = otel.create_key("glam.log_fields")
+FIELDS_KEY: Final = otel.create_key("glam.log_fields")
 # They are the current span's: a line can never name another trace than the one it belongs to.
 _OF_THE_SPAN: Final = frozenset({"trace_id", "span_id", "trace_flags"})
 HOLDER_KEY: Final = otel.create_key("glam.request_fields")
@@ -48,7 +48,7 @@ def set_request_context(**fields: Any) -> None:
             merged[key] = value
     # Not detached here: whoever attached the surrounding context puts the one before it back.
     if merged is not holder:
-        current = otel.set_value(_FIELDS_KEY, merged, current)
+        current = otel.set_value(FIELDS_KEY, merged, current)
     if current is not otel.get_current():
         otel.attach(current)
 
@@ -59,7 +59,7 @@ def clear_request_context() -> None:
     if isinstance(holder, dict):
         holder.clear()
     else:
-        otel.attach(otel.set_value(_FIELDS_KEY, _NONE))
+        otel.attach(otel.set_value(FIELDS_KEY, _NONE))
 
 
 def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
@@ -76,7 +76,7 @@ def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     holder = otel.get_value(HOLDER_KEY, context)
     if isinstance(holder, dict):
         return holder
-    fields = otel.get_value(_FIELDS_KEY, context)
+    fields = otel.get_value(FIELDS_KEY, context)
     return fields if isinstance(fields, Mapping) else _NONE
 
 

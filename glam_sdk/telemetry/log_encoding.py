@@ -20,7 +20,7 @@ import orjson
 from glam_sdk._internal.redact import REDACTED, redact_text, secret_rule
 
 _MAX_DEPTH: Final = 8
-_MAX_TEXT: Final = 32_768
+MAX_TEXT: Final = 32_768
 _MAX_ITEMS: Final = 256
 _MAX_FIELD: Final = 65_536  # characters that one field may have, all that is nested in it together
 _NODE_COST: Final = 16
@@ -37,14 +37,15 @@ def iso_timestamp(created: float | None = None) -> str:
         created: Seconds since the Unix epoch; now by default.
     """
     moment = clock.time() if created is None else created
-    seconds = floor(moment)
-    # Formatting by % costs half of what format() does.
-    return "%s.%06d+00:00" % (_whole_second(seconds), (moment - seconds) * 1e6)  # noqa: UP031
+    second = floor(moment)
+    # Bytes are formatted at a third of the price of text.
+    return (b"%b.%06d+00:00" % (whole_second(second), (moment - second) * 1e6)).decode()
 
 
 @lru_cache(maxsize=16)
-def _whole_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+def whole_second(second: int) -> bytes:
+    """Return the first 19 characters of a timestamp."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
 
 
 def plain(value: Any, key: str = "") -> Any:
@@ -146,7 +147,7 @@ class _Walk:
 
 def _foreign_scalar(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
-        return text(bytes(value[:_MAX_TEXT]).decode("utf-8", "backslashreplace"))
+        return text(bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace"))
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, str):
@@ -163,9 +164,9 @@ def _foreign_scalar(value: Any) -> Any:
 def text(value: str) -> str:
     """Return a text that can be encoded, cut to a bounded size, passwords in URLs replaced."""
     if "://" in value and "@" in value:
-        value = redact_text(value[: 2 * _MAX_TEXT])
-    if len(value) > _MAX_TEXT:
-        value = value[:_MAX_TEXT] + _MORE
+        value = redact_text(value[: 2 * MAX_TEXT])
+    if len(value) > MAX_TEXT:
+        value = value[:MAX_TEXT] + _MORE
     if not value.isascii():
         try:
             value.encode()
@@ -235,4 +236,4 @@ def traceback_text(exc: BaseException) -> str:
         formatted = "".join(traceback.format_exception(exc)).rstrip()
     except Exception as failure:  # noqa: BLE001 - a foreign exception may fail to be shown
         formatted = f"{type(exc).__name__} (its traceback failed: {type(failure).__name__})"
-    return text(formatted if len(formatted) <= _MAX_TEXT else _MORE + formatted[1 - _MAX_TEXT :])
+    return text(formatted if len(formatted) <= MAX_TEXT else _MORE + formatted[1 - MAX_TEXT :])

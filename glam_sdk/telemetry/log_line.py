@@ -16,7 +16,7 @@ from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
 from glam_sdk._internal.redact import secret_rule
-from glam_sdk.telemetry.log_context import HOLDER_KEY, request_context
+from glam_sdk.telemetry.log_context import FIELDS_KEY, HOLDER_KEY
 from glam_sdk.telemetry.log_encoding import plain
 
 Line = dict[str, Any]
@@ -47,10 +47,10 @@ _EXCEPTION_NAMES: Final = {
 _PLACED: Final = frozenset({*_BASE, "trace_id", "span_id", "trace_flags", *_EXCEPTION_NAMES})
 _FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 _SHORT: Final = 1024
-_SMALL: Final = 2**53
+SMALL: Final = 2**53
 _MAX_FREE_NAMES: Final = 4096
 # Names that are neither ours nor a secret's: their values need no second look at the name.
-_free_names: set[str] = set()
+free_names: set[str] = set()
 
 
 def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
@@ -76,7 +76,7 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         request_id = context.get(ids.REQUEST_ID_KEY)
         if request_id is not None:
             line["request_id"] = request_id
-        if of_request := context.get(HOLDER_KEY) or request_context(context):
+        if of_request := context.get(HOLDER_KEY, context.get(FIELDS_KEY)):
             _add(line, cast("Mapping[str, Any]", of_request))
     if fields:
         _add(line, fields)
@@ -94,11 +94,11 @@ def attributes_of(line: Line) -> Line:
 
 def _add(line: Line, fields: Mapping[str, Any]) -> None:
     for key, value in fields.items():
-        if key in _free_names:
+        if key in free_names:
             kind = type(value)
             if (
                 (kind is str and len(value) < _SHORT and value.isascii() and "://" not in value)
-                or ((kind is int or kind is float) and -_SMALL < value < _SMALL)
+                or ((kind is int or kind is float) and -SMALL < value < SMALL)
                 or kind is bool
             ):
                 line[key] = value
@@ -108,8 +108,8 @@ def _add(line: Line, fields: Mapping[str, Any]) -> None:
             line[_free_name(key, value, line)] = plain(value, key)
         else:
             line[key] = plain(value, key)
-            if secret_rule(key) is None and len(_free_names) < _MAX_FREE_NAMES:
-                _free_names.add(key)
+            if secret_rule(key) is None and len(free_names) < _MAX_FREE_NAMES:
+                free_names.add(key)
 
 
 def _free_name(key: str, value: object, line: Line) -> str:

@@ -96,9 +96,13 @@ class LineWriter:
         """Hand over one line, without its newline; never raises."""
         if self._thread is None and not self._start():
             self._write([line])
-        elif self._has_room() or self._wait_for_room():
+            return
+        queue, bounds = self._queue, self._bounds
+        # As in _has_room; the call would cost as much as all the rest.
+        has_room = self._waiting_bytes < bounds.size_bytes and queue.qsize() < bounds.lines
+        if has_room or self._wait_for_room():
             self._waiting_bytes += len(line)
-            self._queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
+            queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
         else:
             self._lose(1)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 _MAX_KEYS: Final = 1024
+NEVER: Final = float("inf")
 
 
 class ErrorKey(NamedTuple):
@@ -70,7 +71,7 @@ class RepeatLimiter:
         self._clock = clock
         self._bursts: dict[ErrorKey, Burst] = {}
         self.held_total = 0
-        self.next_end = float("inf")
+        self.next_end = NEVER
 
     @property
     def window_s(self) -> float:
@@ -111,4 +112,4 @@ class RepeatLimiter:
             # Of two threads only one gets it, so that no count is told twice.
             if self._bursts.pop(burst.key, None) is not None and (held := burst.held(self._limit)):
                 yield burst.key, held
-        self.next_end = min((b.ends_at for b in list(self._bursts.values())), default=float("inf"))
+        self.next_end = min((b.ends_at for b in list(self._bursts.values())), default=NEVER)

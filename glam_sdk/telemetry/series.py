@@ -21,8 +21,16 @@ Instrument = Counter | Histogram | UpDownCounter
 
 
 def series(instrument: Instrument, labels: Mapping[str, Any]) -> Record:
-    """Return a function that measures with these labels, as fast as the provider can."""
-    return _looked_up(instrument, labels) or _plain(instrument, labels)
+    """Return a function that measures with these labels; the series begins with its first call."""
+    found: Record | None = None
+
+    def measure(value: float) -> None:
+        nonlocal found
+        if found is None:
+            found = _looked_up(instrument, labels) or _plain(instrument, labels)
+        found(value)
+
+    return measure
 
 
 def _looked_up(instrument: Any, labels: Mapping[str, Any]) -> Record | None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
-from opentelemetry.trace import INVALID_SPAN, get_current_span
+from opentelemetry.trace import TraceFlags
 
-from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Record, recorder
+from glam_sdk.context import SPAN_KEY
+from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Record, Source, recorder
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceMeterProvider
 
 
@@ -35,6 +36,8 @@ class GlamMeterProvider(SharedResourceMeterProvider):
     def glam_bind(self, instrument: Any, attributes: Mapping[str, Any]) -> Record | None:
         """Return a function that measures on one series, or None where the SDK's way is needed.
 
+        The series is there from now on: ask for it when there is something to measure.
+
         Args:
             instrument: Made by a meter of this provider.
             attributes: The series.
@@ -43,24 +46,30 @@ class GlamMeterProvider(SharedResourceMeterProvider):
         if vars(instrument).get("_measurement_consumer") is not consumer:
             return None
         is_wanted = self._exemplar_rule()
-        storages: Any = None
+        seen: Any = None
         measure: Record | None = None
 
-        def record(value: float) -> None:
-            nonlocal storages, measure
-            current = consumer._reader_storages  # noqa: SLF001 - replaced, never changed in place
-            if current is not storages or measure is None:
-                found = _aggregation(current, instrument, attributes)
-                if found is None:
-                    _plainly(instrument, value, attributes)
-                    return
-                measure = recorder(found, attributes, is_wanted) or _slowly(
-                    found, attributes, is_wanted
+        def look_up() -> Record | None:
+            nonlocal seen, measure
+            readers = consumer._reader_storages  # noqa: SLF001 - replaced, never changed in place
+            if readers is not seen:
+                found = _aggregation(readers, instrument, attributes)
+                source = Source(consumer, readers, anew)
+                measure = found and (
+                    recorder(found, attributes, is_wanted, source)
+                    or _slowly(found, attributes, is_wanted, source)
                 )
-                storages = current
-            measure(value)
+                seen = readers
+            return measure
 
-        return record
+        def anew(value: float) -> None:
+            found = look_up()
+            if found is None:
+                _plainly(instrument, value, attributes)
+            else:
+                found(value)
+
+        return look_up() or anew
 
     def _exemplar_rule(self) -> IsWanted:
         wanted = self._sdk_config.exemplar_filter
@@ -72,14 +81,21 @@ class GlamMeterProvider(SharedResourceMeterProvider):
 
 
 def _is_sampled(_value: float, _attributes: Mapping[str, Any], context: Context) -> bool:
-    span = get_current_span(context)
-    return span is not INVALID_SPAN and span.get_span_context().trace_flags.sampled
+    # Whoever measures outside a sampled trace asks this each time: so without a call in between.
+    span: Any = context.get(SPAN_KEY)
+    return span is not None and bool(span.get_span_context().trace_flags & TraceFlags.SAMPLED)
 
 
-def _slowly(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record:
+def _slowly(
+    aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted, source: Source
+) -> Record:
     """Return what measures by an aggregation's own method."""
+    consumer, readers, anew = source
 
     def record(value: float) -> None:
+        if consumer._reader_storages is not readers:  # noqa: SLF001 - as in bound_series
+            anew(value)
+            return
         context = get_current()
         measurement = _Measurement()
         measurement.value = value

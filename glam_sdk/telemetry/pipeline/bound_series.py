@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from time import monotonic, time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.metrics._internal.aggregation import (
@@ -28,16 +28,30 @@ IsWanted = Callable[[float, Mapping[str, Any], Context], bool]
 _RENEWED_S: Final = 0.1
 
 
-def recorder(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record | None:
+class Source(NamedTuple):
+    """Say where an aggregation was found: it counts as long as the readers are the same."""
+
+    consumer: Any
+    readers: Any
+    anew: Record
+    """Measures where they are others, which does not happen while a service runs."""
+
+
+def recorder(
+    aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted, source: Source
+) -> Record | None:
     """Return what adds to an aggregation, or None for a kind that is none of the two."""
     if type(aggregation) is _ExplicitBucketHistogramAggregation:
-        return _histogram(aggregation, attributes, is_wanted)
+        return _histogram(aggregation, attributes, is_wanted, source)
     if type(aggregation) is _SumAggregation:
-        return _sum(aggregation, attributes, is_wanted)
+        return _sum(aggregation, attributes, is_wanted, source)
     return None
 
 
-def _histogram(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record:
+def _histogram(
+    aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted, source: Source
+) -> Record:
+    consumer, readers, anew = source
     bounds = aggregation._boundaries
     size = len(bounds) + 1
     lock, has_extremes = aggregation._lock, aggregation._record_min_max
@@ -45,6 +59,8 @@ def _histogram(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWan
     due = [0.0] * size
 
     def record(value: float) -> None:
+        if consumer._reader_storages is not readers:
+            return anew(value)
         index = bisect_left(bounds, value)
         with lock:
             counts = aggregation._value
@@ -61,28 +77,38 @@ def _histogram(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWan
         if now >= due[index] and is_wanted(value, attributes, context := get_current()):
             due[index] = now + _RENEWED_S
             offer(value, time_ns(), attributes, context)
+        return None
 
     return record
 
 
-def _sum(aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted) -> Record:
+def _sum(
+    aggregation: Any, attributes: Mapping[str, Any], is_wanted: IsWanted, source: Source
+) -> Record:
+    consumer, readers, anew = source
     lock, offer = aggregation._lock, aggregation._reservoir.offer
     due = 0.0
     if not aggregation._instrument_is_monotonic:
         # What also falls shows a state; no format leads from one to a trace.
         def change(value: float) -> None:
+            if consumer._reader_storages is not readers:
+                return anew(value)
             with lock:
                 aggregation._value = (aggregation._value or 0) + value
+            return None
 
         return change
 
     def add(value: float) -> None:
         nonlocal due
+        if consumer._reader_storages is not readers:
+            return anew(value)
         with lock:
             aggregation._value = (aggregation._value or 0) + value
         now = monotonic()
         if now >= due and is_wanted(value, attributes, context := get_current()):
             due = now + _RENEWED_S
             offer(value, time_ns(), attributes, context)
+        return None
 
     return add

@@ -10,7 +10,9 @@ import pytest
 from fastapi import BackgroundTasks, Depends, Request
 from fastapi.responses import JSONResponse
 from opentelemetry import trace
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from glam_sdk._internal.afterwards import serving
@@ -18,6 +20,7 @@ from glam_sdk.errors import NotFoundError
 from glam_sdk.telemetry import logs
 from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
+from glam_sdk.telemetry.pipeline.lean.log_records import EncodedLogProcessor, LeanLoggerProvider
 
 
 @pytest.fixture
@@ -305,3 +308,65 @@ async def test_a_request_that_nobody_samples_keeps_its_line(app, asgi, telemetry
     assert line["trace_id"] == "a" * 32
     assert line["trace_flags"] == "00"
     assert not trace.get_current_span().is_recording()
+
+
+class _Kept:
+    """Be the exporter of log records and keep what it is given."""
+
+    def __init__(self):
+        self.records = []
+
+    def export(self, batch):
+        self.records += [LogRecord.FromString(body) for _, body in batch]
+
+    def shutdown(self):
+        return
+
+
+async def test_an_exported_line_is_the_same_with_and_without_a_template(
+    app, asgi, telemetry, monkeypatch
+):
+    """The same fields in the same order, each under the ids of its own request."""
+    kept, chain = _Kept(), logs.pipeline()
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    monkeypatch.setattr(chain, "provider", provider)
+    await asgi(app, path="/orders/first")
+    telemetry.clear()
+    with monkeypatch.context() as closed:
+        closed.setattr(type(chain), "log", None)  # every way but the template's
+        await asgi(app, path="/orders/second")
+    monkeypatch.setattr(type(chain), "is_at_rest", False)
+    await asgi(app, path="/orders/second")
+    processor.shutdown()
+    _, quick, whole = kept.records
+    lines = telemetry.logs("http.request")
+    for record, line in zip((quick, whole), lines, strict=True):
+        assert record.span_id.hex() == line["span_id"]
+        given = {each.key: each.value.string_value for each in record.attributes}
+        assert given["url.path"] == "/orders/second"
+        assert (given["request_id"], given["correlation_id"]) == (
+            line["request_id"],
+            line["correlation_id"],
+        )
+        for own in record.attributes:
+            if own.key in ("request_id", "correlation_id", "duration_ms"):
+                own.ClearField("value")
+    assert list(quick.attributes) == list(whole.attributes)
+    assert (quick.body, quick.severity_text) == (whole.body, whole.severity_text)
+    assert quick.flags == whole.flags
+
+
+async def test_an_exported_line_that_others_want_too_is_exported_once(
+    app, asgi, telemetry, monkeypatch
+):
+    """Another processor of log records wants the SDK's: the line goes the whole way."""
+    exporter = InMemoryLogRecordExporter()
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    monkeypatch.setattr(logs.pipeline(), "provider", provider)
+    for path in ("/orders/1", "/orders/2"):
+        await asgi(app, path=path)
+    found = [each.log_record.attributes["url.path"] for each in exporter.get_finished_logs()]
+    assert found == ["/orders/1", "/orders/2"]
+    assert len(telemetry.logs("http.request")) == 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry import metrics
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
+from glam_sdk.telemetry.series import series
 
 _LABELS = {"route": "/orders"}
 _BOUNDS = (0.1, 1.0, 10.0)
@@ -92,3 +94,34 @@ def test_a_gauge_is_measured_the_sdks_way():
     measure(3)
     measure(4)
     assert _points(reader)["m"].value == 4
+
+
+@pytest.mark.parametrize("kind", ["counter", "up_down_counter", "histogram", "gauge"])
+def test_readers_that_come_and_go_see_what_is_measured_meanwhile(kind):
+    """What was bound before follows the readers, whichever kind it is."""
+    provider, first = _provider()
+    meter = provider.get_meter("t")
+    measure = provider.glam_bind(getattr(meter, f"create_{kind}")("m"), _LABELS)
+    second = InMemoryMetricReader()
+    measure(1)
+    provider.add_metric_reader(second)
+    measure(2)
+    seen = [_points(reader)["m"] for reader in (first, second)]
+    assert [getattr(point, "sum", None) or point.value for point in seen] == (
+        [2, 2] if kind == "gauge" else [3, 2]
+    )
+    provider.remove_metric_reader(second)
+    measure(4)
+    (point,) = [_points(first)["m"]]
+    assert (getattr(point, "sum", None) or point.value) == (4 if kind == "gauge" else 7)
+
+
+def test_a_series_begins_with_its_first_measurement(monkeypatch):
+    """A handler that never got a message shows no message."""
+    provider, reader = _provider()
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: provider)
+    measure = series(provider.get_meter("t").create_counter("m"), _LABELS)
+    assert reader.get_metrics_data() is None
+    measure(1)
+    measure(1)
+    assert _points(reader)["m"].value == 2

@@ -7,12 +7,21 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    attach,
+    detach,
+    set_value,
+)
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
+from glam_sdk.context import with_correlation_id, with_request_id
 from glam_sdk.telemetry.log_chain import LogPipeline
 from glam_sdk.telemetry.logs import get_logger, pipeline
 from glam_sdk.telemetry.pipeline.lean.log_records import (
@@ -174,3 +183,73 @@ def test_the_plain_pipeline_is_one_setting_away(receiver):
         get_logger("x").info("placed")
         pipeline().provider.force_flush()
     assert "placed" in [log.body for log in receiver.logs]
+
+
+_WORK = st.sampled_from([{}, {"request_id": "r"}, {"correlation_id": "c"}, {"both": "ä" * 60}])
+
+
+@given(st.dictionaries(st.sampled_from("abc"), _SCALARS, max_size=3), _WORK, st.booleans())
+def test_a_record_that_was_not_laid_out_is_the_same(fields, ids, in_span):
+    """The short way of a usual line gives the bytes of the long one."""
+    kept = _Kept()
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    chain = LogPipeline(provider=provider, write=lambda _: None)
+    context = Context()
+    if "request_id" in ids or "both" in ids:
+        context = with_request_id(ids.get("request_id") or ids["both"], context)
+    if "correlation_id" in ids or "both" in ids:
+        context = with_correlation_id(ids.get("correlation_id") or ids["both"], context)
+    if in_span:
+        span = NonRecordingSpan(SpanContext(2**127, 2**63, is_remote=False))
+        context = set_span_in_context(span, context)
+    token = attach(context)
+    try:
+        chain.line("info", "orders", "placed", fields, created=1_764_000_000.5)
+        chain.log("info", "orders", "placed", fields, created=1_764_000_000.5)
+    finally:
+        detach(token)
+    processor.shutdown()
+    long_way, short_way = kept.batch
+    assert short_way == long_way
+
+
+def test_a_usual_line_takes_the_short_way_to_the_exporter(monkeypatch):
+    """It is exported once; where somebody wants the SDK's records, as one of these."""
+    ways = []
+    for name in ("take_line", "take_usual"):
+        way = getattr(EncodedLogProcessor, name)
+        monkeypatch.setattr(
+            EncodedLogProcessor, name, lambda *given, w=way, n=name: (ways.append(n), w(*given))
+        )
+    kept = _Kept()
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    chain = LogPipeline(provider=provider, write=lambda _: None)
+    chain.line("info", "orders", "placed", {"seen_before": 1})
+    chain.log("info", "orders", "placed", {"seen_before": 1})
+    wide = {f"field_{number}": number for number in range(130)}
+    chain.line("info", "orders", "placed", wide)
+    chain.log("info", "orders", "placed", wide)
+    exporter = InMemoryLogRecordExporter()
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    chain.log("info", "orders", "placed", {"seen_before": 1})
+    processor.shutdown()
+    assert ways == ["take_line", "take_usual", "take_line", "take_line"]
+    assert (len(kept.batch), len(exporter.get_finished_logs())) == (5, 1)
+
+
+def test_what_an_exporter_logs_is_not_exported_the_short_way_either():
+    """A dead collector must not feed itself; the line itself is written."""
+    kept, lines = _Kept(), []
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    chain = LogPipeline(provider=provider, write=lines.append)
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        for _ in range(2):
+            chain.log("warning", "orders", "refused", {"seen_before": 1})
+    finally:
+        detach(token)
+    processor.shutdown()
+    assert (len(lines), kept.batch) == (2, [])

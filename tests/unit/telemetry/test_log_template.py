@@ -14,7 +14,7 @@ from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.log_encoding import encode_json
 from glam_sdk.telemetry.log_template import LineTemplate, is_plain
 
-VARYING = {"url.path": '"%s"', "duration_ms": "%r", "client.address": '"%s"'}
+VARYING = ("url.path", "duration_ms", "client.address")
 ID = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:\-/+=@]{0,20}", fullmatch=True)
 PLAIN = st.text(st.characters(max_codepoint=0x2FF), max_size=30).filter(is_plain)
 

@@ -21,8 +21,10 @@ from opentelemetry.sdk._logs import (
 from opentelemetry.sdk._logs._internal import _default_logger_configurator
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext
 
 from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
+from glam_sdk.telemetry.log_usual import Kind, Usual
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
@@ -39,6 +41,12 @@ _REMEMBERED: Final = 1024
 _REMEMBERED_LENGTH: Final = 128
 _SDK_LIMIT: Final = 128
 """Attributes of a record by default; our lines stay below."""
+_MAX_FIELDS: Final = 100
+"""Of a line that is not laid out: with more it goes the whole way, on which they are cut."""
+_SHORT_ID: Final = 100  # bytes, so that all lengths around it have one byte
+_WITH_IDS: Final = (
+    b"%b%b\x32%c\x0a\x0ecorrelation_id\x12%c\x0a%c%b\x32%c\x0a\x0arequest_id\x12%c\x0a%c%b%b%b"
+)
 _log = logging.getLogger("glam_sdk.telemetry")
 
 
@@ -83,6 +91,14 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
             encoder.take_line(line, created)
         return True
 
+    def take_usual(self, line: Usual) -> bool:
+        """Queue one line that was not laid out, likewise."""
+        if self._is_shared or not self._is_default or len(line[-1]) > _MAX_FIELDS:
+            return False
+        for encoder in self._encoders:
+            encoder.take_usual(line)
+        return True
+
     def _set_logger_configurator(self, *, logger_configurator: Any) -> None:
         self._is_default = False
         super()._set_logger_configurator(logger_configurator=logger_configurator)
@@ -117,12 +133,20 @@ class EncodedLogProcessor(LogRecordProcessor):
     def take_line(self, line: Line, created: float) -> None:
         """Queue a line of ours."""
         name = line["logger"]
-        scope = self._scopes.get(name)
-        if scope is None:
-            scope = encode_scope(InstrumentationScope(name))
-            if len(self._scopes) < _REMEMBERED:
-                self._scopes[name] = scope
+        scope = self._scopes.get(name) or self._scope(name)
         self._queue.put((scope, self._encoder.encode(line, created)))
+
+    def take_usual(self, line: Usual) -> None:
+        """Queue a line of ours that was not laid out."""
+        name = line[0].logger
+        scope = self._scopes.get(name) or self._scope(name)
+        self._queue.put((scope, self._encoder.encode_usual(line)))
+
+    def _scope(self, name: str) -> bytes:
+        scope = encode_scope(InstrumentationScope(name))
+        if len(self._scopes) < _REMEMBERED:
+            self._scopes[name] = scope
+        return scope
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a record that came through OpenTelemetry's API."""
@@ -149,11 +173,12 @@ class EncodedLogProcessor(LogRecordProcessor):
 class LineEncoder:
     """Encode lines and remember what they have in common, within bounds."""
 
-    __slots__ = ("_bodies", "_pairs")
+    __slots__ = ("_bodies", "_heads", "_pairs")
 
     def __init__(self) -> None:
         self._pairs = Pairs(b"\x32")
         self._bodies: dict[str, bytes] = {}
+        self._heads: dict[Kind, bytes] = {}
 
     def encode(self, line: Line, created: float) -> bytes:
         """Return the body of a ``LogRecord`` message.
@@ -181,11 +206,40 @@ class LineEncoder:
             )
         return b"".join(parts)
 
+    def encode_usual(self, line: Usual) -> bytes:
+        """Return the same for a line that was not laid out."""
+        kind, created, span, ids, fields = line
+        moment = int(created * 1e9)
+        times = _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment)
+        head = self._heads.get(kind) or self._head(kind)
+        pairs = b"".join(self._pairs.encode(fields))
+        owner = b"" if span is None else _owner(span)
+        if len(ids) == 2:  # they never come again: so in one operation, and nothing is remembered
+            one, other = map(wire.utf8, ids.values())
+            size, length = len(one), len(other)
+            if size <= _SHORT_ID and length <= _SHORT_ID:
+                sizes = size + 20, size + 2, size, one, length + 16, length + 2, length, other
+                return _WITH_IDS % (times, head, *sizes, pairs, owner)
+        return b"".join((times, head, *self._pairs.encode(ids), pairs, owner))
+
+    def _head(self, kind: Kind) -> bytes:
+        encoded = _LEVELS[kind.level] + (self._bodies.get(kind.message) or self._body(kind.message))
+        if len(self._heads) < _REMEMBERED:
+            self._heads[kind] = encoded
+        return encoded
+
     def _body(self, message: str) -> bytes:
         encoded = wire.sized(b"\x2a", wire.any_value(message))
         if len(self._bodies) < _REMEMBERED and len(encoded) <= _REMEMBERED_LENGTH:
             self._bodies[message] = encoded
         return encoded
+
+
+def _owner(span: SpanContext) -> bytes:
+    """Return the ids and flags of the span a record belongs to."""
+    # By place: the names of a span context cost a call each.
+    ids = span[0].to_bytes(16, "big"), span[1].to_bytes(8, "big")
+    return b"\x4a\x10%b\x52\x08%b%b" % (*ids, _pack_flags(_FLAGS_TAG, span[3] & 0xFF))
 
 
 def _level(name: str, number: SeverityNumber) -> bytes:
