@@ -98,14 +98,17 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     timestamp = get("timestamp")
     if not isinstance(timestamp, str) or not timestamp:
         raise _missing("timestamp")
+    correlation_id, key = get("correlation_id"), get("idempotency_key")
+    if not isinstance(correlation_id, str) or not correlation_id:
+        correlation_id = metadata.get("correlation_id") or None
     return filled(
         (
             event_id,
             subject,
             _timestamp(timestamp),
             payload,
-            _text(get("correlation_id")) or _text(metadata.get("correlation_id")),
-            _text(get("idempotency_key")) or event_id,
+            correlation_id if isinstance(correlation_id, str) else None,
+            key if isinstance(key, str) and key else event_id,
             metadata,
         )
     )
@@ -114,10 +117,6 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
 def _wire_time(moment: datetime) -> datetime | str:
     # orjson writes what we want, and quicker, but leaves microseconds away where there are none.
     return moment if moment.microsecond and moment.tzinfo is UTC else format_timestamp(moment)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _missing(key: str) -> MalformedEventError:

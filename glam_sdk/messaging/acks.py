@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import nats.errors
 import orjson
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import api
 from nats.js import errors as js_errors
 
@@ -80,7 +79,8 @@ class Acks:
             loop.call_later(max(timeout_s, 0), _give_up, ack)
         reply = f"{self._inbox}.{token}"
         try:
-            if not post(client, subject, body, reply=reply, headers=headers):
+            alone = len(self._waiting) == 1
+            if not post(client, subject, body, reply=reply, headers=headers, at_once=alone):
                 async with asyncio.timeout(timeout_s):
                     await client.publish(subject, body, reply, headers=dict(headers) or None)
         except BaseException:
@@ -97,12 +97,12 @@ class Acks:
             await receive(client, f"{self._inbox}.*", self._on_answer)
             self._client = client
 
-    def _on_answer(self, message: Msg) -> None:
-        ack, _ = self._waiting.pop(message.subject.rpartition(".")[2], (None, 0))
+    def _on_answer(self, subject: str, _: str, headers: Mapping[str, str], body: bytes) -> None:
+        ack, _due = self._waiting.pop(subject.rpartition(".")[2], (None, 0))
         if ack is None or ack.done():
             return
         try:
-            ack.set_result(parsed(message))
+            ack.set_result(parsed(headers, body))
         except (nats.errors.Error, ValueError, KeyError, TypeError) as exc:
             ack.set_exception(exc)
 
@@ -125,16 +125,15 @@ class Acks:
                 ack.exception()  # Its owner may be gone; then nobody is to be warned.
 
 
-def parsed(message: Msg) -> api.PubAck:
+def parsed(headers: Mapping[str, str], body: bytes) -> api.PubAck:
     """Return the acknowledgement a server answered with.
 
     Raises:
         nats.js.errors.Error: No stream was there, or it refused the message.
     """
-    headers = message.headers
-    if headers and headers.get(api.Header.STATUS.value) == _NO_RESPONDERS:
+    if headers.get(api.Header.STATUS.value) == _NO_RESPONDERS:
         raise js_errors.NoStreamResponseError
-    answer: dict[str, Any] = orjson.loads(message.data)
+    answer: dict[str, Any] = orjson.loads(body)
     if "error" in answer:
         js_errors.APIError.from_error(answer["error"])
     return api.PubAck(stream=answer["stream"], seq=answer["seq"], duplicate=answer.get("duplicate"))

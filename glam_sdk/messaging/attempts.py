@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import nats.errors
 import orjson
@@ -106,7 +107,7 @@ class Histories(Protocol):
         """Remember it."""
         ...
 
-    async def forget(self, message: Incoming) -> None:
+    def forget(self, message: Incoming) -> Coroutine[Any, Any, None]:
         """Drop what is remembered about a settled message."""
         ...
 

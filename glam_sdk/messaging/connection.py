@@ -19,7 +19,7 @@ from glam_sdk.lifecycle import Check
 from glam_sdk.messaging.acks import Acks
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.errors import describe
-from glam_sdk.messaging.header_lines import quicken
+from glam_sdk.messaging.reading import quicken
 from glam_sdk.messaging.topology import StreamTopology, ensure_stream
 from glam_sdk.telemetry.logs import get_logger
 

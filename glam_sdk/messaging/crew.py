@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
+from itertools import islice
+from time import monotonic
 from typing import Any, Final
 
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.pull import JetStreamMessage
+from glam_sdk.messaging.stepping import rest
 from glam_sdk.telemetry.logs import get_logger
 
-Work = Callable[[JetStreamMessage], Coroutine[Any, Any, None]]
-_IN_A_ROW: Final = 50
+Work = Callable[[JetStreamMessage], Coroutine[Any, Any, None] | None]
+_TURN_S: Final = 0.005  # as long as a thread may go on before others have their turn
+_PREPARED: Final = 16
 _log = get_logger(__name__)
 
 
@@ -31,11 +34,12 @@ class Crew:
 
     Args:
         size: How many messages are handled at once.
-        work: Handles one.
+        work: Handles one, and returns what of it has to be awaited.
         admit: Asked right before; what it refuses is its own to keep.
         ended: Called when a message is done with.
-        prepare: Called for each message some time before its turn, for all that came together in a
-            row: the same few steps many times over are quicker than each between others.
+        prepare: Called for each message some time before its turn, for several in a row: the same
+            few steps many times over are quicker than each between others. Not for all, because the
+            garbage collector goes through what is made of them for as long as it is there.
     """
 
     def __init__(
@@ -55,7 +59,8 @@ class Crew:
         self._ended = ended
         self._prepare = prepare
         self._ready: deque[JetStreamMessage] = deque()
-        self._unprepared: list[JetStreamMessage] = []
+        self._prepared = 0
+        """How many of them are, the first ones."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_called = False
         self._clean = contextvars.copy_context()
@@ -68,8 +73,6 @@ class Crew:
     def offer(self, *messages: JetStreamMessage) -> None:
         """Handle messages as soon as there is room, in this order."""
         self._ready.extend(messages)
-        if self._prepare is not None:
-            self._unprepared.extend(messages)
         self._call()
 
     @property
@@ -93,7 +96,7 @@ class Crew:
     def take_back(self) -> list[JetStreamMessage]:
         """Return what has not been begun, and forget it."""
         ready, self._ready = list(self._ready), deque()
-        self._unprepared.clear()
+        self._prepared = 0
         return ready
 
     async def stop(self, timeout_s: float) -> int:
@@ -120,19 +123,20 @@ class Crew:
 
     async def _serve(self) -> None:
         self._is_called = False
-        in_a_row = 0
+        began = monotonic()
         while self._ready:
-            if self._unprepared and self._prepare is not None:
-                came, self._unprepared = self._unprepared, []
-                for message in came:
-                    self._prepare(message)
+            if not self._prepared:
+                self._prepare_next()
             message = self._ready.popleft()
+            self._prepared -= 1
             if not self._admit(message):
                 continue
             key = message.key
             self.running[key] = message
             try:
-                await _until_it_waits(self._work(message), self._call)
+                left = self._work(message)
+                if left is not None and await self._go_on(left):
+                    began = monotonic()
             except Exception as exc:  # noqa: BLE001 - one message must not end the others
                 _log.error("message.not_settled", subject=message.subject, exc_info=exc)
             finally:
@@ -140,32 +144,32 @@ class Crew:
                 self._ended(message)
             if not self._is_clean():
                 return
-            in_a_row += 1
-            if in_a_row >= _IN_A_ROW:
-                in_a_row = 0
+            if monotonic() - began >= _TURN_S:
                 await asyncio.sleep(0)  # Others have things to do as well.
+                began = monotonic()
+
+    async def _go_on(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await what is left; tell whether it had to wait.
+
+        If it has to, another task takes the next message.
+        """
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return False
+        self._call()
+        await rest(work, waits_for)
+        return True
+
+    def _prepare_next(self) -> None:
+        following = list(islice(self._ready, _PREPARED))
+        if self._prepare is not None:
+            for message in following:
+                self._prepare(message)
+        self._prepared = len(following)
 
     def _is_clean(self) -> bool:
         try:
             return contextvars.copy_context() == self._clean
         except Exception:  # noqa: BLE001 - the values are anybody's, and so is their comparison
             return False
-
-
-@types.coroutine
-def _until_it_waits(
-    work: Coroutine[Any, Any, None], notice: Callable[[], None]
-) -> Generator[Any, Any, None]:
-    """Await a coroutine, and call ``notice`` when it has to wait for the first time."""
-    try:
-        waits_for = work.send(None)
-        notice()
-        while True:
-            try:
-                sent = yield waits_for
-            except BaseException as exc:  # noqa: BLE001 - it is for the coroutine to decide
-                waits_for = work.throw(exc)
-            else:
-                waits_for = work.send(sent)
-    except StopIteration:
-        return

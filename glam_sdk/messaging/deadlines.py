@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -33,10 +36,37 @@ class Deadlines:
         self._open: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, task: asyncio.Task[Any]) -> Deadline:
-        """Let the limit of an attempt run, which this task makes."""
+    async def within(self, attempt: Coroutine[Any, Any, T], spent_s: float = 0.0) -> T:
+        """Await an attempt, and cancel it when it has reached the limit.
+
+        Args:
+            attempt: Made in the current task.
+            spent_s: How long it has taken already.
+
+        Raises:
+            TimeoutError: It took too long.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - somebody awaits this
+        deadline = self.begin(task, spent_s)
+        try:
+            return await attempt
+        except asyncio.CancelledError as exc:
+            if deadline.has_passed and task.cancelling() == 1:
+                raise TimeoutError(f"The handler took longer than {self.limit_s:g} s.") from exc
+            raise
+        finally:
+            self.end(deadline)
+
+    def begin(self, task: asyncio.Task[Any], spent_s: float = 0.0) -> Deadline:
+        """Let the limit of an attempt run, which this task makes.
+
+        Args:
+            task: Is cancelled when the limit is reached.
+            spent_s: How much of it is used up already.
+        """
         loop = task.get_loop()
-        deadline = Deadline(task, loop.time() + self.limit_s)
+        deadline = Deadline(task, loop.time() + self.limit_s - spent_s)
         self._open[deadline] = None
         if self._timer is None:
             self._timer = loop.call_at(deadline.at, self._look)

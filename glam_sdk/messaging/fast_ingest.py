@@ -7,13 +7,12 @@ speaks for all up to its number. The server ends a batch at the first message it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 import orjson
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.outgoing import Outgoing
@@ -107,10 +106,12 @@ class FastIngest:
             await receive(client, f"{self._inbox}.>", self._on_answer)
             self._client = client
 
-    def _on_answer(self, message: Msg) -> None:
-        batch = self._batches.get(message.subject[len(self._inbox) + 1 :].partition(".")[0])
+    def _on_answer(
+        self, subject: str, _reply: str, _headers: Mapping[str, str], body: bytes
+    ) -> None:
+        batch = self._batches.get(subject[len(self._inbox) + 1 :].partition(".")[0])
         if batch is not None:
-            batch.take(message.data)
+            batch.take(body)
 
     def _start_over(self) -> None:
         """The server may be another one now, and has forgotten what was under way."""

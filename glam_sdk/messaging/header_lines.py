@@ -6,21 +6,14 @@ message that has any other header, or a value beyond plain ASCII, is left to the
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from nats.aio.client import Client
 
 from glam_sdk.events import MESSAGE_ID_HEADER
-from glam_sdk.messaging import inline
 
 USUAL: Final = frozenset({MESSAGE_ID_HEADER, "traceparent", "tracestate", "baggage"})
 """Names of headers as our senders write them."""
-
-
-def quicken(client: Any) -> None:
-    """Have a client read headers this way, where it is known to work."""
-    if inline.IS_INLINE:
-        client._parse_header_lines = parsed_lines  # noqa: SLF001 - it has no public door
 
 
 def parsed_lines(raw: bytes) -> dict[str, str]:

@@ -6,7 +6,8 @@ Flow: between the pull and the pipeline.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from glam_sdk.messaging.crew import Crew
 from glam_sdk.messaging.delivery import ConsumerPolicy
@@ -31,7 +32,7 @@ class Intake:
         self._policy = policy
         self._crew = Crew(
             policy.concurrency,
-            lambda message: pipeline.process(message, message.prepared),
+            self._begin,
             admit=self._admit,
             ended=self._ended,
             prepare=self._prepare,
@@ -40,6 +41,7 @@ class Intake:
         self._rooms: dict[Pace, WaitingRoom] = {
             pace: WaitingRoom(pace, size, self._release) for pace in pipeline.paces
         }
+        self._slowed = pipeline.slowed
         self._is_open = False
         self._is_pacing = False
         self._unwanted: list[JetStreamMessage] = []
@@ -54,7 +56,7 @@ class Intake:
     @property
     def slowed(self) -> int:
         """How many handlers are slowed down because nearly every message fails."""
-        return self._pipeline.slowed
+        return len(self._slowed)
 
     def held(self) -> list[JetStreamMessage]:
         """Return what the server has to know is still being worked on."""
@@ -110,6 +112,11 @@ class Intake:
             return min([usable, *(room.room for room in self._rooms.values())])
         return usable
 
+    def _begin(self, message: JetStreamMessage) -> Coroutine[Any, Any, None] | None:
+        # Each has the other here, and the garbage collector nothing to do when one lets go.
+        work, message.prepared = message.prepared, None
+        return self._pipeline.begin(message, work)
+
     def _prepare(self, message: JetStreamMessage) -> None:
         try:
             message.prepared = self._pipeline.prepare(message)
@@ -117,7 +124,7 @@ class Intake:
             message.prepared = None
 
     def _admit(self, message: JetStreamMessage) -> bool:
-        if not self._is_pacing and not self._pipeline.slowed:
+        if not self._is_pacing and not self._slowed:
             return True
         self._is_pacing = True
         pace = self._pipeline.pace_of(message)
@@ -137,7 +144,7 @@ class Intake:
             room = self._rooms.get(self._pipeline.pace_of(message))
             if room is not None:
                 room.ended(message)
-            self._is_pacing = self._pipeline.slowed > 0 or any(
+            self._is_pacing = bool(self._slowed) or any(
                 room.waiting for room in self._rooms.values()
             )
         if not self._crew.has_ready:  # Else there is enough to do; more is asked for at once then.

@@ -42,15 +42,11 @@ class Lanes:
     ) -> None:
         self._durable = durable
         self._with = surroundings
-        self._slowed: set[Pace] = set()
+        self.slowed: set[Pace] = set()
+        """How fast those handlers may be called that are slowed down; the same set each time."""
         self._table = HandlerTable(handlers)
         self._lanes = {subject: self._lane(handler) for subject, handler in handlers.items()}
         self._unknown = self._lane(None)
-
-    @property
-    def slowed(self) -> int:
-        """How many handlers are slowed down."""
-        return len(self._slowed)
 
     @property
     def paces(self) -> list[Pace]:
@@ -90,7 +86,7 @@ class Lanes:
 
     def _note_pace(self, subject: str, pace: Pace) -> None:
         pause_s = pace.pause.total_seconds()
-        (self._slowed.add if pace.is_slowed else self._slowed.discard)(pace)
+        (self.slowed.add if pace.is_slowed else self.slowed.discard)(pace)
         self._with.telemetry.paced(subject, self._durable, pause_s)
         if not pace.is_slowed:
             _log.info("handler.works_again", durable=self._durable, subject=subject)

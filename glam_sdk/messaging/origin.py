@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -29,15 +29,10 @@ REPLAY_FOR: Final = "x-replay-for"
 _plain = PlainHeaders()
 
 
-class Origin(NamedTuple):
-    """Tell where the work on a message belongs."""
-
-    context: Context
-    """The sender's context: its trace, if that is continued, and its baggage."""
-    links: tuple[Link, ...] = ()
-    """The sender's span, if its trace is not continued."""
-    replay_for: str | None = None
-    """The one consumer a replay is for."""
+Origin = tuple[Context, tuple[Link, ...], str | None]
+"""Where the work on a message belongs: the sender's context, which has its trace, if that is
+continued, and its baggage; the sender's span, if its trace is not; and the one consumer a replay is
+for."""
 
 
 def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) -> Origin:
@@ -57,12 +52,12 @@ def origin_of(message: Incoming, envelope: Envelope | None, max_age: timedelta) 
     context, sender = received or _read(message, known)
     replay_for = headers.get(REPLAY_FOR)
     if not sender.is_valid:
-        return Origin(context, (), replay_for)
+        return context, (), replay_for
     sent_at = message.stored_at if envelope is None else envelope.timestamp
     if REPLAY_OF not in headers and datetime.now(UTC) - sent_at <= max_age:
-        return Origin(context, (), replay_for)
+        return context, (), replay_for
     fresh = trace.set_span_in_context(trace.INVALID_SPAN, context)
-    return Origin(fresh, (Link(sender),), replay_for)
+    return fresh, (Link(sender),), replay_for
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:

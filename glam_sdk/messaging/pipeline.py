@@ -7,39 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import context as otel
 
-from glam_sdk.events import Envelope, Event, MalformedEventError, decode
-from glam_sdk.messaging.attempts import GivenUp, Histories, History, LocalHistories
+from glam_sdk.events import Envelope, MalformedEventError, decode
+from glam_sdk.messaging.attempts import NOTHING, GivenUp, Histories, LocalHistories
 from glam_sdk.messaging.binding import Backlog
-from glam_sdk.messaging.delivery import AlreadyHandled, Incoming, no_scope
-from glam_sdk.messaging.handlers import BoundHandler, heed
+from glam_sdk.messaging.delivery import Incoming
+from glam_sdk.messaging.handlers import BoundHandler
+from glam_sdk.messaging.handling import Call, Handling
 from glam_sdk.messaging.lanes import Lanes
 from glam_sdk.messaging.origin import origin_of
 from glam_sdk.messaging.pace import Pace
+from glam_sdk.messaging.processing import Processing
 from glam_sdk.messaging.retry import (
-    AttemptsUsedError,
     GiveUp,
-    HandlerCancelledError,
-    UnhandledSubjectError,
-    WorkersCrashedError,
     may_go_away,
     verdict,
 )
 from glam_sdk.messaging.settlement import Settlement
 from glam_sdk.messaging.solitude import NoRoomError
+from glam_sdk.messaging.stepping import rest
 from glam_sdk.messaging.surroundings import Surroundings
-from glam_sdk.messaging.work import Prepared, Work
+from glam_sdk.messaging.work import HANDLED, Work
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.tracing import Span, error_type
 
-_HANDLED: Final = "handled"
 _DUPLICATE: Final = "duplicate"
 _NOT_FOR_US: Final = "replay_for_another"
 _RETRY: Final = "retry"
@@ -73,8 +70,11 @@ class Pipeline:
     ) -> None:
         self._durable = durable
         self._lanes = Lanes(durable, handlers, surroundings)
+        self.slowed = self._lanes.slowed
+        """The paces of handlers that are slowed down because nearly every message fails."""
         self._with = surroundings
         self._histories = histories or LocalHistories()
+        self._handling = Handling(durable, surroundings, self._histories)
         self._settlement = Settlement(durable, self._lanes, surroundings, self._histories)
 
     @property
@@ -82,45 +82,70 @@ class Pipeline:
         """How fast each handler may be called."""
         return self._lanes.paces
 
-    @property
-    def slowed(self) -> int:
-        """How many handlers are slowed down because nearly every message fails."""
-        return self._lanes.slowed
-
     def pace_of(self, message: Incoming) -> Pace:
         """Return how fast the handler of a message may be called."""
         return self._lanes.get(message.subject).pace
 
-    def prepare(self, message: Incoming) -> Prepared:
+    def prepare(self, message: Incoming) -> Work:
         """Do what can be done before a message's turn comes; it changes nothing."""
-        decoded = _decoded(message)
-        envelope = decoded if isinstance(decoded, Envelope) else None
+        envelope: Envelope | None = None
+        decoded: Envelope | MalformedEventError
+        try:
+            decoded = envelope = decode(message.body)
+        except MalformedEventError as exc:
+            decoded = exc
         origin = origin_of(message, envelope, self._with.policy.child_max_age)
-        return Prepared(decoded, envelope, self._lanes.get(message.subject), origin)
+        return Work(message, decoded, envelope, self._lanes.get(message.subject), *origin)
 
-    async def process(self, message: Incoming, prepared: Prepared | None = None) -> None:
+    async def process(self, message: Incoming) -> None:
         """Handle and settle one message; raises nothing but a cancellation.
 
         What a handler does to context variables stays with the task that runs this.
+        """
+        left = self.begin(message)
+        if left is not None:
+            await left
+
+    def begin(
+        self, message: Incoming, prepared: Work | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        """Handle one message as far as that goes without waiting; return the rest, to be awaited.
+
+        The usual message comes for the first time, its handler does not wait, and neither does its
+        acknowledgement: then there is no rest, nor any coroutine but the handler's and that one's.
 
         Args:
             message: A message of this consumer.
             prepared: What :meth:`prepare` made of it, if that was called.
         """
         if self._settlement.knows(message):
-            await self._settlement.repeat(message)
-            return
-        work = Work(message, *(prepared or self.prepare(message)))
+            return self._settlement.repeat(message)
+        work = prepared or self.prepare(message)
+        if (
+            message.deliveries > 1
+            or self._histories.recall(message) is not NOTHING
+            or work.replay_for is not None
+            or self._with.solitude.lone
+        ):
+            return self._or_hand_back(work, self._look_back(work))
+        attempt = self._begin_attempt(work)
         try:
-            work.history = self._histories.recall(message)
-            if message.deliveries > 1:
-                work.history = await self._histories.read(message)
-            if not work.is_fresh:
-                work.number = work.history.attempt(message.deliveries)
-            await self._run(work)
-        except asyncio.CancelledError:
-            await self._settlement.hand_back(message, work.history)
-            raise
+            call = self._handling.call(work)
+        except BaseException as exc:  # noqa: BLE001 - raised again where it is dealt with
+            return self._go_on(work, attempt, _raised(exc))
+        try:
+            waits_for = call.send(None)
+        except StopIteration as done:
+            asked = done.value
+        except BaseException as exc:  # noqa: BLE001 - as above
+            return self._go_on(work, attempt, _raised(exc))
+        else:
+            return self._go_on(work, attempt, rest(call, waits_for))
+        if asked is not None:
+            return self._go_on(work, attempt, _returned(asked))
+        attempt.succeed()
+        work.lane.pace.succeeded()
+        return self._settlement.finish(message)
 
     async def hand_back(self, message: Incoming, delay: timedelta | None = None) -> None:
         """Give back a message that was not begun; this costs it no attempt."""
@@ -135,21 +160,63 @@ class Pipeline:
         """Record how much is waiting for this consumer and how much is under way here."""
         self._with.telemetry.backlog(self._durable, backlog, running)
 
-    async def _run(self, work: Work) -> None:
+    def _begin_attempt(self, work: Work) -> Processing:
+        # What a line would say costs more than the question.
+        is_told = _levels.isEnabledFor(logging.INFO)
+        return Processing(work.lane.observed, work, self._note_success if is_told else None)
+
+    def _go_on(self, work: Work, attempt: Processing, call: Call) -> Coroutine[Any, Any, None]:
+        """Return what is left of a message whose handler has begun."""
+        handled = self._handling.finish(work, call, attempt.elapsed_s)
+        return self._or_hand_back(work, self._conclude(work, attempt, handled))
+
+    async def _or_hand_back(self, work: Work, left: Awaitable[None]) -> None:
         try:
-            outcome = await self._attempt(work)
+            await left
+        except asyncio.CancelledError:
+            await self._settlement.hand_back(work.message, work.history)
+            raise
+
+    async def _look_back(self, work: Work) -> None:
+        """Handle a message that may have a history, or has to wait for one that runs alone."""
+        message = work.message
+        work.history = self._histories.recall(message)
+        if message.deliveries > 1:
+            work.history = await self._histories.read(message)
+        if not work.is_fresh:
+            work.number = work.history.attempt(message.deliveries)
+        attempt = self._begin_attempt(work)
+        await self._conclude(work, attempt, self._handling.in_room(work))
+
+    async def _conclude(self, work: Work, attempt: Processing, outcome: Awaitable[str]) -> None:
+        """Settle a message by how its attempt ends."""
+        try:
+            with attempt as span:
+                work.outcome = await self._noted(work, span, outcome)
         except NoRoomError:
             await self._settlement.hand_back(work.message, work.history, _LATER)
         except Exception as exc:  # noqa: BLE001 - whatever a handler raises is settled here
-            token = otel.attach(work.origin.context)
+            token = otel.attach(work.context)
             try:
                 await self._settle_failed(work, exc)
             finally:
                 otel.detach(token)
         else:
-            if outcome is _HANDLED:
+            if work.outcome is HANDLED:
                 work.lane.pace.succeeded()
-            await self._settlement.finish(work.message)
+            left = self._settlement.finish(work.message)
+            if left is not None:
+                await left
+
+    async def _noted(self, work: Work, span: Span, outcome: Awaitable[str]) -> str:
+        try:
+            found = await outcome
+        except Exception as exc:
+            self._note_failure(span, work, exc)
+            raise
+        if found is not HANDLED:
+            span.set_attribute(conv.GLAM_OUTCOME, found)
+        return found
 
     async def _settle_failed(self, work: Work, exc: Exception) -> None:
         lane, message = work.lane, work.message
@@ -161,91 +228,6 @@ class Pipeline:
             await self._settlement.give_up(message, work.history, given_up, work.number)
         else:
             await self._settlement.retry(message, work.history, found.delay)
-
-    async def _attempt(self, work: Work) -> str:
-        with work.lane.observed.processing(work, self._note_success) as span:
-            try:
-                event = self._event_of(work)
-                if event is None:
-                    outcome = _NOT_FOR_US
-                elif work.is_fresh and self._with.solitude.is_free:
-                    outcome = await self._invoke(work, event)
-                else:
-                    async with self._room(work):
-                        outcome = await self._invoke(work, event)
-            except Exception as exc:
-                self._note_failure(span, work, exc)
-                raise
-            work.outcome = outcome
-            if outcome is not _HANDLED:
-                span.set_attribute(conv.GLAM_OUTCOME, outcome)
-        return outcome
-
-    def _event_of(self, work: Work) -> Event | None:
-        """Return the event to handle, or None for a replay that is another consumer's."""
-        handler, found = work.lane.handler, work.decoded
-        if isinstance(found, MalformedEventError):
-            raise found
-        if handler is None:
-            raise UnhandledSubjectError(
-                f"{self._durable} has no handler for {work.message.subject}; other events come to "
-                "it through the filter of its consumer."
-            )
-        if work.origin.replay_for not in (None, self._durable):
-            return None
-        return handler.spec.event.from_envelope(found)
-
-    def _room(self, work: Work) -> AbstractAsyncContextManager[None]:
-        """Refuse what has no attempt left, and isolate what may kill this worker."""
-        last, history, deliveries = (
-            work.lane.backoff.attempts,
-            work.history,
-            work.message.deliveries,
-        )
-        if history.given_up or work.number > last:
-            if history.given_up or not history.lost(deliveries):
-                raise AttemptsUsedError("No attempt is left; the last one failed before.")
-            raise WorkersCrashedError(f"Of {last} attempts the last ended with its worker.")
-        if work.number == last and history.lost(deliveries):
-            return self._alone(work.message, history)
-        return self._with.solitude.company()
-
-    @asynccontextmanager
-    async def _alone(self, message: Incoming, history: History) -> AsyncIterator[None]:
-        # While it waits it is not begun: whoever kills this worker meanwhile, it costs no attempt.
-        await self._histories.write(message, history.after_return())
-        async with self._with.solitude.alone():
-            await self._histories.write(message, history)
-            yield
-
-    async def _invoke(self, work: Work, event: Event) -> str:
-        handler, deadlines, scope = work.lane.handler, work.lane.deadlines, self._with.scope
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - this is a coroutine
-        assert handler is not None  # noqa: S101 - else there was no event
-        deadline = deadlines.begin(task)
-        self._with.solitude.enter()
-        try:
-            if scope is no_scope and handler.only:
-                heed(await handler.spec.function(**{handler.only: event}))
-            else:
-                delivery = work.delivery(self._durable)
-                async with scope(handler.spec, delivery) as provided:
-                    await handler(event, delivery, provided)
-        except AlreadyHandled:
-            return _DUPLICATE
-        except asyncio.CancelledError as exc:
-            if deadline.has_passed and task.cancelling() == 1:
-                raise TimeoutError(
-                    f"The handler took longer than {deadlines.limit_s:g} s."
-                ) from exc
-            if task.cancelling():
-                raise
-            raise HandlerCancelledError("Something inside the handler was cancelled.") from exc
-        finally:
-            self._with.solitude.leave()
-            deadlines.end(deadline)
-        return _HANDLED
 
     def _note_failure(self, span: Span, work: Work, exc: Exception) -> None:
         found = verdict(exc, work.number, work.lane.backoff)
@@ -266,8 +248,6 @@ class Pipeline:
         )
 
     def _note_success(self, work: Work, duration_s: float, ended_ns: int) -> None:
-        if not _levels.isEnabledFor(logging.INFO):
-            return  # What a line would say costs more than the question.
         fields = {
             "outcome": work.outcome,
             "duration_ms": round(duration_s * 1000, 3),
@@ -276,8 +256,9 @@ class Pipeline:
         _log.log_at(ended_ns / 1e9, "info", "message.handled", fields)
 
 
-def _decoded(message: Incoming) -> Envelope | MalformedEventError:
-    try:
-        return decode(message.body)
-    except MalformedEventError as exc:
-        return exc
+async def _returned(found: object) -> object:
+    return found
+
+
+async def _raised(exc: BaseException) -> object:
+    raise exc

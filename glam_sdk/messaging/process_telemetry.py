@@ -12,7 +12,7 @@ from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
 
 from glam_sdk._internal.afterwards import Afterwards
-from glam_sdk.messaging.processing import Note, Processing
+from glam_sdk.messaging.processing import Processing
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.series import series
 from glam_sdk.telemetry.tracing import PlainAttributes, Span, SpanKind, error_type
@@ -50,15 +50,6 @@ class ProcessTelemetry:
         self._count = series(self._consumed, self._labels)
         self._record = series(self._process, self._labels)
 
-    def processing(self, work: Work, note: Note) -> Processing:
-        """Run an attempt at a message under its CONSUMER span, in the sender's context.
-
-        Args:
-            work: The message and what is known about it.
-            note: Called inside the span when it is told that the attempt went well.
-        """
-        return Processing(self, work, note)
-
     def start_span(self, work: Work) -> Span:
         """Start the CONSUMER span of an attempt."""
         message, envelope = work.message, work.envelope
@@ -72,17 +63,17 @@ class ProcessTelemetry:
         if self._template != message.subject:
             attributes[conv.MESSAGING_DESTINATION_NAME] = message.subject
             attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = self._template
-        context, links, _ = work.origin
         return self._tracer.start_span(
-            self._name, context, SpanKind.CONSUMER, attributes, links or None
+            self._name, work.context, SpanKind.CONSUMER, attributes, work.links or None
         )
 
-    def measure(self, duration_s: float, error: BaseException | None) -> None:
-        """Count one attempt and take its duration."""
-        if error is None:
-            self._count(1)
-            self._record(duration_s)
-            return
+    def measure(self, duration_s: float) -> None:
+        """Count one attempt that went well and take its duration."""
+        self._count(1)
+        self._record(duration_s)
+
+    def measure_failed(self, duration_s: float, error: BaseException) -> None:
+        """Count one attempt that failed and take its duration."""
         labels = {**self._labels, conv.ERROR_TYPE: error_type(error)}
         self._consumed.add(1, labels)
         self._process.record(duration_s, labels)

@@ -1,7 +1,8 @@
 """Run one attempt at a message under its CONSUMER span, and tell of it when nobody waits.
 
-What failed is told at once, as its settlement follows from it. What went well is told at the end of
-the event loop's turn, for all that were handled in it in a row.
+What failed is told at once, as its settlement follows from it. The line about what went well is
+written at the end of the event loop's turn, for all that were handled in it in a row; to measure it
+costs less than to put that off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from time import perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, attach, detach
 
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.context import SPAN_KEY
@@ -26,65 +27,65 @@ Note = Callable[["Work", float, int], None]
 
 
 class Processing(span):
-    """Run a block under the span of one attempt, in the sender's context.
+    """Be one attempt, under its span and in the sender's context from now to its end.
 
     Args:
         observed: Makes the span and takes the measurements.
         work: The message and what is known about it.
-        note: Called inside the span for an attempt that went well, when it is told.
+        note: Called inside the span for an attempt that went well, when it is told; None where
+            nobody wants to know.
     """
 
-    __slots__ = ("_context", "_duration_s", "_ended_ns", "_note", "_observed", "_started", "_work")
-    _context: Context
+    __slots__ = ("_duration_s", "_ended_ns", "_note", "_observed", "_started", "_work")
     _duration_s: float
     _ended_ns: int
 
-    def __init__(self, observed: ProcessTelemetry, work: Work, note: Note) -> None:
+    def __init__(self, observed: ProcessTelemetry, work: Work, note: Note | None) -> None:
         self._observed = observed
         self._work = work
         self._note = note
+        current = self._span = observed.start_span(work)
+        self._token = attach(Context({**work.context, SPAN_KEY: current}))
+        self._started = perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long it has taken so far."""
+        return perf_counter() - self._started
 
     def __enter__(self) -> Span:
-        work = self._work
-        current = self._span = self._observed.start_span(work)
-        self._token = attach(Context({**work.origin.context, SPAN_KEY: current}))
-        self._started = perf_counter()
-        return current
+        return self._span
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._duration_s = perf_counter() - self._started
         if exc is None:
-            self._ended_ns = time_ns()
-            self._context = get_current()  # with what the handler has put on its lines
-            detach(self._token)
-            self._end()
-            self._observed.tell_later(self)
+            self.succeed()
             return
-        self._measure(exc)
+        with guarded("messaging.measure"):
+            self._observed.measure_failed(perf_counter() - self._started, exc)
         super().__exit__(kind, exc, tb)
 
-    def tell(self) -> None:
-        """Measure and note what went well; raises nothing."""
-        token = attach(self._context)
+    def succeed(self) -> None:
+        """End an attempt that went well; raises nothing."""
+        self._duration_s = perf_counter() - self._started
+        self._ended_ns = time_ns()
         try:
-            self._measure(None)
-            self._note(self._work, self._duration_s, self._ended_ns)
-        except Exception as failure:  # noqa: BLE001 - telemetry never breaks the message
-            report("messaging.note", failure)
-        finally:
-            detach(token)
-
-    def _end(self) -> None:
+            self._observed.measure(self._duration_s)
+        except Exception as failure:  # noqa: BLE001 - the guard decides
+            report("messaging.measure", failure)
+        if self._note is not None:
+            self._observed.tell_later(self)  # here, where it sees what the handler put on its lines
+        detach(self._token)
         try:
             self._span.end(self._ended_ns)
         except Exception as failure:  # noqa: BLE001 - somebody's processor
             report("messaging.end", failure)
 
-    def _measure(self, exc: BaseException | None) -> None:
+    def tell(self) -> None:
+        """Note what went well; raises nothing."""
         try:
-            self._observed.measure(self._duration_s, exc)
-        except Exception:  # the guard decides, and costs nothing when all is well
-            with guarded("messaging.measure"):
-                raise
+            if self._note is not None:
+                self._note(self._work, self._duration_s, self._ended_ns)
+        except Exception as failure:  # noqa: BLE001 - telemetry never breaks the message
+            report("messaging.note", failure)

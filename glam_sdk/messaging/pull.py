@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import nats.errors
 import orjson
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import api
 
 from glam_sdk.errors import MessageBusError
@@ -24,7 +24,7 @@ from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.write_buffer import put
 
 if TYPE_CHECKING:
-    from glam_sdk.messaging.work import Prepared
+    from glam_sdk.messaging.work import Work
 
 _EXPIRES: Final = timedelta(seconds=30)
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -50,7 +50,7 @@ class JetStreamMessage:
     deliveries: int
     repeats: int = 0
     """How often the server delivered it again while it was held here."""
-    prepared: Prepared | None = None
+    prepared: Work | None = None
     """What was made of it before its turn came."""
 
     def merge(self, copy: JetStreamMessage) -> None:
@@ -122,7 +122,6 @@ class PullSource:
 
     async def open(self) -> None:
         """Subscribe to the inbox the messages come to."""
-        self._loop = asyncio.get_running_loop()
         with translated("subscribe to", stream=self._stream):
             self._subscription = await receive(self._client, self._inbox, self._on_message)
 
@@ -138,7 +137,7 @@ class PullSource:
             "expires": nanoseconds(expires),
             "idle_heartbeat": nanoseconds(self._heartbeat),
         }
-        self._left, self._heard_at = count, self._loop.time()
+        self._left, self._heard_at = count, monotonic()
         with translated("pull from", stream=self._stream):
             await self._client.publish(self._subject, orjson.dumps(body), reply=self._inbox)
         while self._left > 0 and self._problem is None:
@@ -147,12 +146,12 @@ class PullSource:
             raise self._broken(self._problem)
 
     async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout_at(self._heard_at + self._patience_s):
+            async with asyncio.timeout(self._heard_at + self._patience_s - monotonic()):
                 await self._waiter
         except TimeoutError:
-            if self._loop.time() - self._heard_at >= self._patience_s:
+            if monotonic() - self._heard_at >= self._patience_s:
                 raise self._broken("the server has been silent") from None  # says it all
         finally:
             self._waiter = None
@@ -171,23 +170,25 @@ class PullSource:
             # Without a connection there is nothing to unsubscribe from; the server forgets us.
             pass
 
-    def _on_message(self, message: Msg) -> None:
-        self._heard_at = self._loop.time()
-        if not message.reply.startswith(_ACK):
-            self._note(message.headers or {})
+    def _on_message(
+        self, subject: str, reply: str, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        self._heard_at = monotonic()
+        if not reply.startswith(_ACK):
+            self._note(headers)
             return
         # Before these: "$JS.ACK.", and in newer servers domain and account.
         # Behind them in newer servers: one that is random.
-        tokens = message.reply.split(".")
+        tokens = reply.split(".")
         at = 2 if len(tokens) == _SHORT else 4
         self._left -= 1
         self._deliver(
             JetStreamMessage(
                 self._client,
-                message.reply,
-                message.subject,
-                message.data,
-                message.headers or {},
+                reply,
+                subject,
+                body,
+                headers,
                 tokens[at],
                 (int(tokens[at + 3]), int(tokens[at + 5])),
                 int(tokens[at + 2]),

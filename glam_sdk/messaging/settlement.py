@@ -5,9 +5,9 @@ Flow: step 14, after the handler.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 
@@ -17,6 +17,7 @@ from glam_sdk.messaging.dead_letters import DeadLetter
 from glam_sdk.messaging.delivery import Incoming, MessageKey
 from glam_sdk.messaging.errors import describe
 from glam_sdk.messaging.lanes import Lanes
+from glam_sdk.messaging.stepping import rest
 from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -62,13 +63,22 @@ class Settlement:
         self._with.telemetry.suppressed(self._lanes.template(message.subject), self._durable)
         await _send(message, message.ack())
 
-    async def finish(self, message: Incoming) -> None:
-        """Acknowledge a message that was handled."""
+    def finish(self, message: Incoming) -> Coroutine[Any, Any, None] | None:
+        """Acknowledge a message that was handled; return what of it has to be awaited."""
         self._note_done(message)
+        sending = message.ack()
         try:
-            await message.ack()
+            waits_for = sending.send(None)
+        except StopIteration:
+            pass
         except (nats.errors.Error, OSError) as exc:
             _note_lost(message, exc)
+        else:
+            return self._finish(message, rest(sending, waits_for))
+        return self._histories.forget(message) if message.deliveries > 1 else None
+
+    async def _finish(self, message: Incoming, sending: Awaitable[None]) -> None:
+        await _send(message, sending)
         if message.deliveries > 1:
             await self._histories.forget(message)
 

@@ -23,29 +23,22 @@ class Solitude:
     """
 
     def __init__(self) -> None:
-        self._running = 0
-        self._lone = 0
+        self.running = 0
+        """How many run; whoever begins counts itself, and leaves again in the end."""
+        self.lone = 0
+        """How many run alone or want to; while it is none, anybody may begin at once."""
         self._waiters: set[asyncio.Future[None]] = set()
-
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody runs alone or wants to, so that one may begin at once."""
-        return not self._lone
-
-    def enter(self) -> None:
-        """Begin to run; the caller leaves again in the end."""
-        self._running += 1
 
     def leave(self) -> None:
         """Have run."""
-        self._running -= 1
-        if self._lone:
+        self.running -= 1
+        if self.lone:
             self._announce()
 
     @asynccontextmanager
     async def company(self) -> AsyncIterator[None]:
         """Run beside others, after whoever runs alone."""
-        while self._lone:
+        while self.lone:
             await self._change()
         yield
 
@@ -56,20 +49,20 @@ class Solitude:
         Raises:
             NoRoomError: The others took too long.
         """
-        while self._lone:
+        while self.lone:
             await self._change()
-        self._lone += 1
+        self.lone += 1
         try:
             await self._wait_for_silence()
             yield
         finally:
-            self._lone -= 1
+            self.lone -= 1
             self._announce()
 
     async def _wait_for_silence(self) -> None:
         try:
             async with asyncio.timeout(_PATIENCE.total_seconds()):
-                while self._running:
+                while self.running:
                     await self._change()
         except TimeoutError as exc:
             raise NoRoomError("Other messages are still being handled.") from exc

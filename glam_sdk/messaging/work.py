@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final
+
+from opentelemetry.context import Context
 
 from glam_sdk.events import Envelope, MalformedEventError
 from glam_sdk.messaging.attempts import NOTHING, History
 from glam_sdk.messaging.delivery import Delivery, Incoming
 from glam_sdk.messaging.lanes import Lane
-from glam_sdk.messaging.origin import Origin
+from glam_sdk.telemetry.tracing import Link
 
-
-class Prepared(NamedTuple):
-    """Hold what can be known about a message before its turn comes."""
-
-    decoded: Envelope | MalformedEventError
-    envelope: Envelope | None
-    """Of what could be decoded."""
-    lane: Lane
-    origin: Origin
+HANDLED: Final = "handled"
 
 
 @dataclass(slots=True, eq=False)
@@ -29,12 +23,18 @@ class Work:
     message: Incoming
     decoded: Envelope | MalformedEventError
     envelope: Envelope | None
+    """Of what could be decoded."""
     lane: Lane
-    origin: Origin
+    context: Context
+    """The sender's: its trace, if that is continued, and its baggage."""
+    links: tuple[Link, ...] = ()
+    """The sender's span, if its trace is not continued."""
+    replay_for: str | None = None
+    """The one consumer a replay is for."""
     history: History = NOTHING
     number: int = 1
     """Of the attempt."""
-    outcome: str = ""
+    outcome: str = HANDLED
     """Of an attempt that went well."""
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from glam_sdk.messaging import inline
 from glam_sdk.messaging.header_lines import USUAL
@@ -24,9 +25,18 @@ _FRAME: Final = len("NATS/1.0\r\n\r\n")
 
 
 def post(
-    client: Client, subject: str, body: bytes, *, reply: str, headers: Mapping[str, str]
+    client: Client,
+    subject: str,
+    body: bytes,
+    *,
+    reply: str,
+    headers: Mapping[str, str],
+    at_once: bool = False,
 ) -> bool:
-    """Write a message with headers; False when the client has to publish it."""
+    """Write a message with headers; False when the client has to publish it.
+
+    See :func:`put` for ``at_once``.
+    """
     lines: list[str] = []
     for name, value in headers.items():
         # Of others the client strips blanks, replaces line ends, or refuses them.
@@ -42,16 +52,19 @@ def post(
     block = "".join(lines).encode()
     size = len(block) + _FRAME
     start = f"HPUB {subject} {reply} {size} {size + len(body)}\r\nNATS/1.0\r\n".encode()
-    return put(client, b"%b%b\r\n%b\r\n" % (start, block, body), len(body))
+    command = b"%b%b\r\n%b\r\n" % (start, block, body)
+    return put(client, command, len(body), at_once=at_once)
 
 
-def put(client: Client, command: bytes, size_bytes: int = 0) -> bool:
+def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = False) -> bool:
     """Write a command of the protocol; False when the client has to be asked for it.
 
     Args:
         client: Connected or not.
         command: The whole of it, line ends included.
         size_bytes: Of the message in it.
+        at_once: Write it to the connection itself, where nothing else waits in the buffer: one that
+            is sent alone need not wait for the task that writes for all of a turn together.
     """
     if not inline.IS_INLINE:
         return False
@@ -65,10 +78,13 @@ def put(client: Client, command: bytes, size_bytes: int = 0) -> bool:
         or flusher.done()
     ):
         return False
-    client._pending.append(command)  # noqa: SLF001
-    client._pending_data_size += len(command)  # noqa: SLF001
     client.stats["out_msgs"] += 1
     client.stats["out_bytes"] += size_bytes
+    if at_once and not client._pending and type(client._transport) is TcpTransport:  # noqa: SLF001
+        client._transport.write(command)  # type: ignore[no-untyped-call] # noqa: SLF001
+        return True
+    client._pending.append(command)  # noqa: SLF001
+    client._pending_data_size += len(command)  # noqa: SLF001
     if queue.empty():
         queue.put_nowait(asyncio.Future())
     return True

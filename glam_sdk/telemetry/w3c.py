@@ -24,6 +24,7 @@ _WORDS: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}=[A-Za-z0-9_.\-]{0,128}\Z")
 _LONGEST: Final = 512
 _FEW: Final = 8
 _FLAGS: Final = {str(bits): trace.TraceFlags(bits) for bits in range(4)}
+_new_context: Final = tuple.__new__
 _STANDARD: Final = frozenset({TraceContextTextMapPropagator, W3CBaggagePropagator})
 
 
@@ -57,10 +58,14 @@ class PlainHeaders:
             found = _PARENT.match(parent)
             if found is None:
                 return None
-            trace_id, span_id, flags = found.groups()
-            sender = trace.SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[flags])
-            if not sender.is_valid:
+            trace_id, span_id = int(found[1], 16), int(found[2], 16)
+            if not (trace_id and span_id):
                 return None
+            # The constructor would look once more whether they are valid, for as much again.
+            sender = _new_context(
+                trace.SpanContext,
+                (trace_id, span_id, True, _FLAGS[found[3]], trace.DEFAULT_TRACE_STATE, True),
+            )
             values[SPAN_KEY] = trace.NonRecordingSpan(sender)
         entries = _entries(headers.get("baggage"), correlation_id)
         if entries is None:

@@ -213,8 +213,52 @@ async def test_what_came_together_is_prepared_in_a_row_before_the_first_is_handl
     )
     crew.offer(*messages(2))
     await until(lambda: len(log) == 6)
-    assert [what for what, _ in log] == ["prepared"] * 2 + ["handled", "prepared"] + ["handled"] * 2
-    assert [number for _, number in log] == [0, 1, 0, 2, 1, 2]
+    assert [what for what, _ in log] == ["prepared"] * 2 + ["handled"] * 2 + ["prepared", "handled"]
+    assert [number for _, number in log] == [0, 1, 0, 1, 2, 2]
+
+
+async def test_what_waits_for_long_is_prepared_when_its_turn_is_near():
+    """Else all that is made of it would have to be kept."""
+    ahead = []
+
+    async def work(message):
+        ahead.append(prepared[-1] - message.sequence)
+
+    prepared = []
+    crew = Crew(
+        1,
+        work,
+        admit=lambda _: True,
+        ended=lambda _: None,
+        prepare=lambda message: prepared.append(message.sequence),
+    )
+    crew.offer(*messages(40))
+    await until(lambda: len(ahead) == 40)
+    assert prepared == list(range(40))
+    assert (min(ahead), max(ahead)) == (0, 15)
+
+
+async def test_others_have_their_turn_every_five_milliseconds(crew_of, monkeypatch):
+    """However many messages that are; whoever waited has let them."""
+    now = 0.0
+    monkeypatch.setattr("glam_sdk.messaging.crew.monotonic", lambda: now)
+    handled_at_turns = []
+
+    async def work(message):
+        nonlocal now
+        if message.sequence == 5:
+            await asyncio.sleep(0)
+        now += 0.002
+
+    async def watch():
+        while len(done) < 9:
+            handled_at_turns.append(len(done))
+            await asyncio.sleep(0)
+
+    crew, done = crew_of(1, work)
+    crew.offer(*messages(9))
+    await watch()
+    assert sorted(set(handled_at_turns)) == [0, 3, 5]
 
 
 async def test_what_is_taken_back_is_not_prepared_any_more():

@@ -54,3 +54,38 @@ async def test_another_cancellation_stays_one(deadlines):
     await asyncio.sleep(0)
     task.cancel()
     assert await task == "cancelled"
+
+
+async def test_an_attempt_within_its_limit_has_its_result(deadlines):
+    """And an error of its own stays what it is."""
+
+    async def refuse():
+        raise KeyError
+
+    assert await deadlines.within(asyncio.sleep(0, "done")) == "done"
+    with pytest.raises(KeyError):
+        await deadlines.within(refuse())
+
+
+async def test_an_attempt_that_takes_too_long_is_a_timeout(deadlines):
+    """Nothing of the cancellation is left."""
+    with pytest.raises(TimeoutError, match=r"longer than 0\.02 s"):
+        await deadlines.within(asyncio.Event().wait())
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_what_an_attempt_has_taken_already_counts():
+    """It has only the rest of its limit."""
+    deadlines = Deadlines(timedelta(hours=1))
+    with pytest.raises(TimeoutError):
+        await deadlines.within(asyncio.Event().wait(), spent_s=3600)
+    deadlines.close()
+
+
+async def test_an_attempt_that_is_cancelled_from_outside_is_not_late(deadlines):
+    """Whoever cancels wants to see that."""
+    task = asyncio.create_task(deadlines.within(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from glam_sdk.messaging import inline
-from glam_sdk.messaging.header_lines import USUAL, parsed_lines, quicken
+from glam_sdk.messaging.header_lines import USUAL, parsed_lines
+from glam_sdk.messaging.reading import quicken
 
 NAMES = st.one_of(st.sampled_from(sorted(USUAL)), st.text(max_size=6))
 VALUES = st.text(st.one_of(st.characters(), st.sampled_from(" \t\x0b\x1c\u00a0:\n")), max_size=12)

@@ -135,7 +135,7 @@ async def fail(event: Placed) -> None:
 async def test_what_went_well_is_told_at_the_end_of_the_turn(told):
     """Messages handled in a row are settled first and told then, each as it was when it ended.
 
-    But for the spans, which end with their handlers.
+    But for spans and measurements, which end with their handlers.
     """
     pipeline = pipeline_of(told, succeed)
     messages = [Message(number, told) for number in (1, 2)]
@@ -144,7 +144,7 @@ async def test_what_went_well_is_told_at_the_end_of_the_turn(told):
         for message in messages:
             await pipeline.process(message)
         assert [message.spans_at_ack for message in messages] == [1, 2]
-        assert (told.counted, told.lines) == (0, [])
+        assert (told.counted, told.lines) == (2, [])
         await asyncio.sleep(0)
         assert (len(told.spans), told.counted, len(told.lines)) == (2, 2, 2)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 from nats.errors import Error
 from nats.js.api import Header
 
@@ -22,6 +23,13 @@ USUAL = {"Nats-Msg-Id": "1", "traceparent": "00-1-2-03"}
 class Flusher:
     def done(self):
         return False
+
+
+class Written(list):
+    """Be the writer of a connection."""
+
+    def write(self, data):
+        self.append(data)
 
 
 def connected():
@@ -67,6 +75,32 @@ async def test_the_usual_message_and_its_acknowledgement_need_no_client():
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
     await theirs.publish("$JS.ACK.a")
     assert state(ours) == state(theirs)
+
+
+async def test_what_is_sent_alone_is_written_at_once():
+    """The bytes the client would have written, and counted; nobody has to be woken for them."""
+    ours, theirs = connected(), connected()
+    ours._transport = TcpTransport()
+    ours._transport._io_writer = written = Written()
+    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL, at_once=True)
+    await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
+    assert written == theirs._pending
+    assert state(ours) == ([], 0, dict(theirs.stats), 0)
+
+
+@pytest.mark.parametrize("reason", ["something waits", "another transport"])
+async def test_what_cannot_be_written_at_once_is_put_into_the_buffer(reason):
+    """It must not overtake what waits there, and other transports know other ways."""
+    client, written = connected(), Written()
+    client._transport = TcpTransport()
+    client._transport._io_writer = written
+    if reason == "something waits":
+        put(client, b"PING\r\n")
+    else:
+        client._transport = object()
+    waiting = list(client._pending)
+    assert put(client, b"PONG\r\n", at_once=True)
+    assert (client._pending, written) == ([*waiting, b"PONG\r\n"], [])
 
 
 async def test_names_and_values_that_are_enums_are_their_texts():

@@ -1,0 +1,169 @@
+"""A message is handled at once as far as that goes; only what waits is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from types import coroutine
+
+import pytest
+
+from glam_sdk.events import Event, encode, envelope_of
+from glam_sdk.messaging import AlreadyHandled, ConsumerPolicy, HandlerSpec, Retry
+from glam_sdk.messaging.delivery import no_scope
+from glam_sdk.messaging.handlers import bind
+from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.surroundings import Surroundings
+
+
+class Placed(Event, subject="evt.orders.placed"):
+    number: int
+
+
+class Message:
+    subject, stream, headers = Placed.event_subject, "ORDERS", {}
+    repeats = 0
+
+    def __init__(self, deliveries=1, ack=None):
+        self.key = self.sequence, _ = id(self), 0
+        self.deliveries = deliveries
+        self.settled = []
+        envelope = envelope_of(Placed(number=1), source_service="orders")
+        self.body, self.stored_at = encode(envelope), envelope.timestamp
+        self._ack = ack
+
+    async def ack(self):
+        if self._ack is not None:
+            await self._ack()
+        self.settled.append("ack")
+
+    async def nak(self, delay=None):
+        self.settled.append("nak")
+
+
+@pytest.fixture
+def pipeline_of():
+    """Make a pipeline of one handler."""
+
+    def make(handler, scope=no_scope, **options):
+        surroundings = Surroundings(None, scope, ConsumerPolicy(**options))
+        bound = bind(HandlerSpec(Placed, "billing", handler))
+        handlers = {Placed.event_subject: bound}
+        return Pipeline(durable="billing", handlers=handlers, surroundings=surroundings)
+
+    return make
+
+
+async def succeed(event: Placed) -> None: ...
+
+
+async def wait(event: Placed) -> None:
+    await asyncio.sleep(0)
+
+
+async def fail(event: Placed) -> None:
+    raise RuntimeError("no")
+
+
+async def ask(event: Placed) -> object:
+    return Retry(timedelta(seconds=1))
+
+
+async def answer(event: Placed) -> object:
+    return "nobody asked"
+
+
+async def test_nothing_is_left_of_what_does_not_wait(pipeline_of):
+    """Not even a coroutine, which is most of what a message costs."""
+    message = Message()
+    assert pipeline_of(succeed).begin(message) is None
+    assert message.settled == ["ack"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "settled"), [(wait, "ack"), (fail, "nak"), (ask, "nak"), (answer, "ack")]
+)
+async def test_the_rest_settles_the_message(pipeline_of, handler, settled):
+    """Where a handler waits, fails, or returns anything."""
+    message = Message()
+    await pipeline_of(handler).begin(message)
+    assert message.settled == [settled]
+
+
+async def test_an_acknowledgement_that_waits_is_awaited(pipeline_of):
+    """Such as one that finds the client's buffer full."""
+    gate = asyncio.Event()
+    message = Message(ack=gate.wait)
+    left = pipeline_of(succeed).begin(message)
+    gate.set()
+    await left
+    assert message.settled == ["ack"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_acknowledgement_that_is_lost_ends_nothing(pipeline_of, waits):
+    """The server delivers the message again, and it is known then."""
+
+    async def break_off():
+        if waits:
+            await asyncio.sleep(0)
+        raise OSError("gone")
+
+    pipeline, message = pipeline_of(succeed), Message(ack=break_off)
+    await pipeline.process(message)
+    assert message.settled == []
+    message._ack = None
+    await pipeline.process(message)
+    assert message.settled == ["ack"]
+
+
+async def test_the_limit_counts_from_the_beginning(pipeline_of):
+    """A handler that was late before it waited for the first time is ended as soon as it does."""
+    spent = asyncio.Event()
+
+    async def dawdle(event: Placed) -> None:
+        while asyncio.get_running_loop().time() < started + 0.02:
+            pass
+        await spent.wait()
+
+    started = asyncio.get_running_loop().time()
+    message = Message()
+    await pipeline_of(dawdle, timeout=timedelta(milliseconds=20)).process(message)
+    assert message.settled == ["nak"]
+
+
+async def test_a_duplicate_that_the_scope_knows_at_once_is_acked(pipeline_of):
+    """Its handler is not called."""
+
+    @asynccontextmanager
+    async def knows(spec, delivery):
+        raise AlreadyHandled
+        yield {}
+
+    message = Message()
+    await pipeline_of(fail, knows).process(message)
+    assert message.settled == ["ack"]
+
+
+async def test_a_marked_function_may_return_anything_to_be_awaited(pipeline_of):
+    """A decorator of somebody's need not be an async function itself."""
+
+    class Later:
+        def __await__(self):
+            return asyncio.sleep(0).__await__()
+
+    @coroutine
+    def handler(event: Placed):
+        return (yield from asyncio.sleep(0).__await__())
+
+    message = Message()
+    await pipeline_of(handler).process(message)
+    assert message.settled == ["ack"]
+
+    def plain(event: Placed):
+        return Later()
+
+    message = Message()
+    await pipeline_of(plain).process(message)
+    assert message.settled == ["ack"]
