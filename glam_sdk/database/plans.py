@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import PurePath
 from typing import Final, NamedTuple
 
@@ -27,19 +26,28 @@ class Plan(NamedTuple):
     """Stands for the metric's attributes within one database."""
 
 
-def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], Plan | None]:
-    """Return a function from SQL text to plan; None for what begins and ends transactions.
+class _Plans(dict[str, Plan | None]):
+    """Hold the plans by text; one that is there is found without a step of the interpreter."""
 
-    Args:
-        common: Attributes of every statement of the database.
-        system: Name of the database system, for statements without a summary.
-    """
+    def __init__(self, common: dict[str, AttributeValue], system: str) -> None:
+        super().__init__()
+        self._common = common
+        self._system = system
 
-    def plan(sql: str) -> Plan | None:
+    def __missing__(self, sql: str) -> Plan | None:
+        if len(sql) > MAX_TEXT + 1:
+            # What is looked at, and one more to tell that there is more; the rest may be megabytes.
+            return self[sql[: MAX_TEXT + 1]]
+        if len(self) >= _STATEMENTS_KEPT:
+            self.clear()  # those that come again are soon back, at a price nobody notices
+        made = self[sql] = self._make(sql)
+        return made
+
+    def _make(self, sql: str) -> Plan | None:
         if sql.lstrip().upper().startswith(_TRANSACTION_WORDS):
             return None
         statement = describe(sql)
-        labels = dict(common)
+        labels = dict(self._common)
         if statement.operation:
             labels[conv.DB_OPERATION_NAME] = statement.operation
         if statement.collection:
@@ -48,15 +56,17 @@ def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], P
         if statement.summary:
             attributes[conv.DB_QUERY_SUMMARY] = statement.summary
         series = (statement.operation, statement.collection)
-        return Plan(statement.summary or system, attributes, labels, series)
+        return Plan(statement.summary or self._system, attributes, labels, series)
 
-    remembered = lru_cache(maxsize=_STATEMENTS_KEPT)(plan)
 
-    def shortened(sql: str) -> Plan | None:
-        # What is looked at, and one more to tell that there is more; the rest may be megabytes.
-        return remembered(sql if len(sql) <= MAX_TEXT else sql[: MAX_TEXT + 1])
+def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], Plan | None]:
+    """Return a function from SQL text to plan; None for what begins and ends transactions.
 
-    return shortened
+    Args:
+        common: Attributes of every statement of the database.
+        system: Name of the database system, for statements without a summary.
+    """
+    return _Plans(common, system).__getitem__
 
 
 def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:

@@ -28,6 +28,7 @@ class OneTripCursor(aiosqlite.Cursor):
     _conn: OneTripConnection
     _rows: Sequence[Any] = ()
     _has_more = False
+    _is_spent = False
 
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
         """Execute a statement and fetch its first rows."""
@@ -36,15 +37,30 @@ class OneTripCursor(aiosqlite.Cursor):
 
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> aiosqlite.Cursor:
         """Execute a statement for each set of parameters."""
-        # SQLite keeps the statement until the cursor is closed, and so a closed database open.
-        self._rows, self._has_more = (), True
-        return await super().executemany(sql, parameters)
+        await self._trip(self._do_all, sql, parameters)
+        return self
 
     async def _trip(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # theirs
 
-    def _ask(self, sql: str, parameters: Iterable[Any]) -> None:
+    def _do_all(self, sql: str, parameters: Iterable[Iterable[Any]]) -> None:
+        self._begin()
+        try:
+            self._cursor.executemany(sql, parameters)  # type: ignore[arg-type]  # any iterable will do
+        finally:
+            # Else it keeps the statement, and so a closed database, open. It still says what it
+            # did; whoever executes once more gets another one.
+            self._is_spent = True
+            self._cursor.close()
+
+    def _begin(self) -> None:
         self._rows, self._has_more = (), False
+        if self._is_spent:
+            self._is_spent = False
+            self._cursor = self._cursor.connection.cursor()
+
+    def _ask(self, sql: str, parameters: Iterable[Any]) -> None:
+        self._begin()
         try:
             self._cursor.execute(sql, parameters)  # type: ignore[arg-type]  # any iterable will do
             if self._cursor.description is not None:

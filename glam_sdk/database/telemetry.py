@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Token
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -24,7 +24,7 @@ from glam_sdk.database import contrib
 from glam_sdk.database.plans import Plan, common_attributes, planner
 from glam_sdk.database.pool import LAST_STATEMENT, PoolInstruments, PoolWatch
 from glam_sdk.database.redaction import driver_error, status_code
-from glam_sdk.database.transactions import current_counts
+from glam_sdk.database.transactions import Counts, counts_in
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
@@ -37,6 +37,7 @@ UNTRACED: Final = "glam_untraced"
 _SCOPE: Final = "glam_sdk.database"
 _SENDS: Final = "glam_sends"
 """Name in a dialect's observed call of the call that it observes."""
+_ONE: Final = ExecuteStyle.EXECUTE
 _log = get_logger("glam_sdk.database")
 
 
@@ -46,6 +47,10 @@ class _Running(NamedTuple):
     plan: Plan
     started: float
     token: Token[Context] | None
+
+
+# The constructor of a NamedTuple is a function of its own, which costs more than the tuple.
+_new: Final = cast("Callable[[type[_Running], tuple[object, ...]], _Running]", tuple.__new__)
 
 
 class DatabaseTelemetry:
@@ -137,7 +142,10 @@ class _Statements:
     def _begin(self, sql: str, rest: tuple[Any, ...]) -> _Running | None:
         try:
             context = rest[-1]
-            known_by, size = _known_by(sql, rest[0], context)
+            if getattr(context, "statement", None) is sql and context.execute_style is _ONE:
+                known_by, size = sql, 1  # as nearly all are
+            else:
+                known_by, size = _known_by(sql, rest[0], context)
             plan = self._plan(known_by)
             if plan is None or context.execution_options.get(UNTRACED):
                 return None
@@ -146,28 +154,36 @@ class _Statements:
                 if LAST_STATEMENT not in info:
                     return None  # nobody has taken it yet: SQLAlchemy asks what the server can do
                 info[LAST_STATEMENT] = plan.name
+            here = otel.get_current()
             attributes = PlainAttributes(plan.span_attributes)
             if size > 1:
                 attributes[conv.DB_OPERATION_BATCH_SIZE] = size
-            if self._repeated_limit and (repeated := self._count(plan)):
+            if (
+                self._repeated_limit
+                and (counts := counts_in(here)) is not None
+                and (repeated := self._count(plan, counts))
+            ):
                 attributes[conv.GLAM_DB_REPEATED_QUERY_COUNT] = repeated
-            is_beside_contrib = contrib.is_active()
-            theirs = contrib.span_of(context) if is_beside_contrib else None
-            if theirs is None:
-                span = self._tracer.start_span(plan.name, None, SpanKind.CLIENT, attributes)
-            else:
-                span = contrib.join(theirs, plan.name, attributes)
-            token = contrib.silence() if is_beside_contrib else None
-            return _Running(span, theirs is None, plan, perf_counter(), token)
+            if contrib.is_active():
+                return self._begin_beside_contrib(plan, attributes, context)
+            span = self._tracer.start_span(plan.name, here, SpanKind.CLIENT, attributes)
+            return _new(_Running, (span, True, plan, perf_counter(), None))
         except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than a look-up
             report("database.telemetry.before", exc)
             return None
 
-    def _count(self, plan: Plan) -> int | None:
+    def _begin_beside_contrib(
+        self, plan: Plan, attributes: PlainAttributes, context: object
+    ) -> _Running:
+        theirs = contrib.span_of(context)
+        if theirs is None:
+            span = self._tracer.start_span(plan.name, None, SpanKind.CLIENT, attributes)
+        else:
+            span = contrib.join(theirs, plan.name, attributes)
+        return _Running(span, theirs is None, plan, perf_counter(), contrib.silence())
+
+    def _count(self, plan: Plan, counts: Counts) -> int | None:
         """Count a statement; return how many it were once they are too many."""
-        counts = current_counts()
-        if counts is None:
-            return None
         count = counts[plan.name] = counts.get(plan.name, 0) + 1
         if count <= self._repeated_limit:
             return None
@@ -183,13 +199,17 @@ class _Statements:
 
     def _succeed(self, running: _Running, cursor: object) -> None:
         try:
-            taken_s = perf_counter() - running.started
-            if running.token is not None:
-                otel.detach(running.token)
+            span, is_ours, plan, started, token = running
+            taken_s = perf_counter() - started
+            if token is not None:
+                otel.detach(token)
                 contrib.quieten(cursor)
-            plan, series = running.plan, self._durations
+            series = self._durations
             (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
-            self._end(running, taken_s)
+            if taken_s >= self._slow_s:
+                _log_slow(running, taken_s)
+            if is_ours:
+                span.end()
         except Exception as exc:  # noqa: BLE001 - as above
             report("database.telemetry.after", exc)
 
@@ -207,13 +227,10 @@ class _Statements:
             running.span.set_attributes(outcome)
             running.span.set_status(Status(StatusCode.ERROR, type(original).__name__))
             self._duration.record(taken_s, {**running.plan.metric_attributes, **outcome})
-            self._end(running, taken_s)
-
-    def _end(self, running: _Running, taken_s: float) -> None:
-        if taken_s >= self._slow_s:
-            _log_slow(running, taken_s)
-        if running.is_ours:
-            running.span.end()
+            if taken_s >= self._slow_s:
+                _log_slow(running, taken_s)
+            if running.is_ours:
+                running.span.end()
 
 
 def _known_by(sql: str, parameters: Any, context: Any) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextvars import Token
-from typing import Final
+from typing import Final, cast
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -82,7 +82,7 @@ class TransactionObserver:
         if self._tracer is not None:
             span = self._tracer.start_span("transaction", attributes=self._attributes[read_only])
             here = trace.set_span_in_context(span, here)
-        if self._counting and current_counts() is None:
+        if self._counting and counts_in(here) is None:
             here = otel.set_value(_COUNTS, self._counts_of_request(), here)
         return TransactionTelemetry(span, otel.attach(here))
 
@@ -97,7 +97,6 @@ class TransactionObserver:
         return counts
 
 
-def current_counts() -> Counts | None:
-    """Return how often the work being done has executed each statement, by summary."""
-    counts = otel.get_value(_COUNTS)
-    return counts if isinstance(counts, dict) else None
+def counts_in(context: Context) -> Counts | None:
+    """Return how often the work in a context has executed each statement, by summary."""
+    return cast("Counts | None", context.get(_COUNTS))

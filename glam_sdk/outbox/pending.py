@@ -8,20 +8,25 @@ With PostgreSQL the same statement wakes the relays: ``NOTIFY`` reaches them at 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Insert, event, func, insert
+from sqlalchemy import ColumnElement, Dialect, Insert, Table, event, func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from glam_sdk.database.scope import ScopedSession
+from glam_sdk.database.types import utcnow
 from glam_sdk.outbox.models import OutboxRow
 
 CHANNEL: Final = "glam_outbox"
 _PENDING: Final = "glam_outbox_pending"
-_INSERT: Final[Insert] = insert(OutboxRow.__table__)  # type: ignore[arg-type]  # a Table it is
+_TABLE: Final = cast("Table", OutboxRow.__table__)
+_INSERT: Final[Insert] = insert(_TABLE).inline()  # nobody asks for the number it gets
 _NOTIFY: Final[ColumnElement[Any]] = func.pg_notify(CHANNEL, "")
 _INSERT_AND_NOTIFY: Final = _INSERT.returning(_NOTIFY)
+_COLUMNS: Final = ("partition", "event_id", "subject", "body", "headers", "created_at")
 
 
 @dataclass(slots=True)
@@ -61,11 +66,48 @@ def _write(session: Session) -> None:
     session.flush()
     rows = [one.row for one in pending]
     pending.clear()
-    is_postgresql = session.get_bind().dialect.name == "postgresql"
     # A session that is limited to one merchant hands out no connection; these rows are nobody's.
     connection = Session.connection(session)
-    statement = _INSERT_AND_NOTIFY if is_postgresql else _INSERT
-    connection.execute(statement, rows if len(rows) > 1 else rows[0])
+    ready = _ready_for(connection.dialect)
+    now = utcnow()
+    sent = [ready.parameters({**row, "created_at": now}) for row in rows]
+    connection.exec_driver_sql(ready.sql, sent if len(sent) > 1 else sent[0]).close()
+
+
+class _ReadyInsert:
+    """Hold the INSERT as the driver takes it.
+
+    SQLAlchemy looks a statement up and prepares its values anew each time, for more than it costs
+    to send this one.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        columns = _TABLE.columns
+        statement = _INSERT_AND_NOTIFY if dialect.name == "postgresql" else _INSERT
+        compiled: Any = statement.compile(dialect=dialect, column_keys=_COLUMNS)
+        self.sql = str(compiled)
+        self._constant: dict[str, Any] = {
+            name: value for name, value in compiled.params.items() if name not in columns
+        }
+        places: list[str] | None = compiled.positiontup
+        self._in_place = None if places is None else itemgetter(*places)
+        self._prepare = [
+            (name, prepare)
+            for name in _COLUMNS
+            if (prepare := columns[name].type.dialect_impl(dialect).bind_processor(dialect))
+        ]
+
+    def parameters(self, row: dict[str, Any]) -> Any:
+        """Return a row's values as the driver wants them; the dict is used up."""
+        for name, prepare in self._prepare:
+            row[name] = prepare(row[name])
+        row |= self._constant
+        return row if self._in_place is None else self._in_place(row)
+
+
+@lru_cache(maxsize=8)
+def _ready_for(dialect: Dialect) -> _ReadyInsert:
+    return _ReadyInsert(dialect)
 
 
 @event.listens_for(ScopedSession, "after_soft_rollback")

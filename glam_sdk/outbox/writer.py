@@ -54,7 +54,8 @@ class OutboxWriter:
             kind=SpanKind.PRODUCER,
             attributes=_attributes(envelope, len(body)),
         ):
-            headers = inject({MESSAGE_ID_HEADER: envelope.idempotency_key})
+            headers = inject()
+        headers[MESSAGE_ID_HEADER] = envelope.idempotency_key
         row = {
             "event_id": envelope.event_id,
             "partition": partition_of(event, envelope.subject),

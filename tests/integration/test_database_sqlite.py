@@ -10,6 +10,8 @@ import aiosqlite
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import MetaData, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from glam_sdk.config import DatabaseSettings
@@ -67,6 +69,56 @@ async def test_a_unit_of_work_makes_a_trip_to_begin_to_ask_and_to_end(
         assert trips == ["execute", "cursor", "execute", "fetchall", "close", "rollback"]
     else:
         assert trips == ["execute", "_ask", "rollback"]
+
+
+async def refuses(connection: AsyncConnection) -> bool:
+    try:
+        await connection.execute(text("INSERT INTO words (word) VALUES ('told')"))
+    except OperationalError as error:
+        return "readonly" in str(error)
+    finally:
+        await connection.rollback()
+    return False
+
+
+async def test_options_say_how_a_transaction_begins(db: Database) -> None:
+    """Those of the engine, of one made from it, and of a connection; the next one has its own."""
+    query_only = db.engine.execution_options(**{sqlite.QUERY_ONLY: True})
+    for engine, refused in (
+        (query_only, True),
+        (query_only.execution_options(other=1), True),
+        (query_only.execution_options(**{sqlite.QUERY_ONLY: False}), False),
+        (db.engine, False),
+    ):
+        async with engine.connect() as connection:
+            assert await refuses(connection) is refused
+            assert await refuses(connection) is refused
+    async with db.engine.connect() as connection:
+        await connection.execution_options(**{sqlite.QUERY_ONLY: True})
+        assert await refuses(connection)
+    async with db.engine.connect() as connection:
+        assert not await refuses(connection)
+
+
+async def test_who_may_not_begin_hears_why(db: Database) -> None:
+    """A transaction that cannot have the lock fails as a statement does, and leaves nothing."""
+    writing = db.engine.execution_options(**{sqlite.BEGIN: sqlite.WRITING})
+    async with writing.connect() as first, writing.connect() as second:
+        await first.begin()
+        raw = await second.get_raw_connection()
+        assert raw.driver_connection is not None
+        await raw.driver_connection.execute("PRAGMA busy_timeout = 1")
+        with pytest.raises(OperationalError, match="locked"):
+            await second.begin()
+        await first.rollback()
+        async with second.begin():
+            await second.execute(text("INSERT INTO words (word) VALUES ('kept')"))
+        await raw.driver_connection.execute("PRAGMA busy_timeout = 5000")
+
+
+def test_no_listener_makes_an_execution_dearer(db: Database) -> None:
+    """SQLAlchemy asks all it has, about each of its steps, once there is one for any of them."""
+    assert not db.engine.sync_engine._has_events
 
 
 async def test_a_connection_given_back_in_a_transaction_is_rolled_back(db: Database) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from glam_sdk.database import DatabaseTelemetry
+from glam_sdk.database.pool import PoolWatch
 
 TABLES = MetaData()
 THINGS = Table("things", TABLES, Column("id", Integer, primary_key=True), Column("name", String))
@@ -101,6 +102,18 @@ def test_an_engine_observed_twice_has_one_span_for_a_statement(seen: Seen) -> No
     with seen.engine.connect() as connection:
         connection.execute(select(THINGS))
     assert (len(seen.names()), len(newer.names())) == (0, 1)
+
+
+def test_all_who_watch_a_pool_know_what_was_executed_last(seen: Seen) -> None:
+    """An engine of ours has a watch from its start, also where somebody observes it once more."""
+    telemetry = DatabaseTelemetry()
+    watches = [PoolWatch(telemetry.pools, name) for name in ("older", "newer")]
+    for watch in watches:
+        telemetry.observe(seen.engine, pool=watch)
+    with seen.engine.connect() as connection:
+        connection.execute(select(THINGS))
+        for watch in watches:
+            assert ", last SELECT things" in str(watch.exhausted(1.0).__notes__)
 
 
 async def test_a_connection_in_use_keeps_no_task(seen: Seen) -> None:

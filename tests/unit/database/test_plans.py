@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from glam_sdk.database.plans import planner
+import gc
+
+from glam_sdk.database.plans import Plan, planner
 from glam_sdk.database.statements import MAX_TEXT
+
+
+def kept() -> int:
+    return sum(isinstance(each, Plan) for each in gc.get_objects())
 
 
 def test_what_follows_the_part_that_is_looked_at_is_not_kept() -> None:
@@ -27,3 +33,16 @@ def test_a_text_of_just_the_length_is_not_said_to_go_on() -> None:
     assert cut is not None
     assert not str(exact.span_attributes["db.query.text"]).endswith("…")
     assert str(cut.span_attributes["db.query.text"]).endswith("…")
+
+
+def test_plans_are_kept_within_bounds() -> None:
+    """Texts that never come again do not fill the memory; one that comes again is worked out."""
+    plan = planner({}, "sqlite")
+    before = kept()
+    for number in range(3000):
+        assert plan(f"SELECT a FROM things_{number}") is not None
+    assert 0 < kept() - before <= 1024
+    again = plan("SELECT a FROM things_0")
+    assert again is plan("SELECT a FROM things_0")
+    assert again is not None
+    assert again.name == "SELECT things_0"

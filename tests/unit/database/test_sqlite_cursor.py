@@ -141,19 +141,47 @@ async def test_a_closed_cursor_holds_no_lock(connection: aiosqlite.Connection) -
     await connection.execute("DROP TABLE things")
 
 
-async def test_an_answer_is_one_trip(
-    connection: aiosqlite.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That is what it is for; aiosqlite makes four."""
-    trips: list[object] = []
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what is asked of a connection's thread from now on."""
+    found: list[object] = []
     execute: Any = aiosqlite.Connection._execute
 
     async def counted(self: aiosqlite.Connection, function: Any, *arguments: Any) -> Any:
-        trips.append(function)
+        found.append(function)
         return await execute(self, function, *arguments)
 
     monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    return found
+
+
+async def test_an_answer_is_one_trip(connection: aiosqlite.Connection, trips: list[object]) -> None:
+    """That is what it is for; aiosqlite makes four."""
+    trips.clear()
     async with connection.cursor() as cursor:
         await cursor.execute(f"{ALL} LIMIT 5")
         await cursor.fetchall()
     assert len(trips) == (1 if isinstance(connection, OneTripConnection) else 4)
+
+
+async def test_a_batch_is_one_trip(connection: aiosqlite.Connection, trips: list[object]) -> None:
+    """Nothing is left of it that would have to be closed; aiosqlite makes three."""
+    trips.clear()
+    async with connection.cursor() as cursor:
+        await cursor.executemany("DELETE FROM things WHERE id = ?", [(1,), (2,)])
+        assert cursor.rowcount == 2
+    assert len(trips) == (1 if isinstance(connection, OneTripConnection) else 3)
+
+
+async def test_a_cursor_executes_again_after_a_batch(connection: aiosqlite.Connection) -> None:
+    """Another statement or another batch, whether the last one failed or not."""
+    add = "INSERT INTO things VALUES (?, 'new')"
+    async with connection.cursor() as cursor:
+        await cursor.executemany(add, [(1001,), (1002,)])
+        assert await cursor.fetchall() == []
+        with pytest.raises(sqlite3.IntegrityError):
+            await cursor.executemany(add, [(1003,), (1,)])
+        await cursor.executemany(add, [(1004,)])
+        assert cursor.rowcount == 1
+        await cursor.execute("SELECT id FROM things WHERE id > 1000 ORDER BY id")
+        assert await cursor.fetchall() == [(1001,), (1002,), (1003,), (1004,)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import MetaData, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database
 from glam_sdk.errors import MessageBusError
-from glam_sdk.events import Event, decode, envelope_of
+from glam_sdk.events import MESSAGE_ID_HEADER, Event, decode, envelope_of
 from glam_sdk.messaging import BatchReport
-from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace
+from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace, outbox_metadata
 from glam_sdk.outbox.partitions import PARTITIONS, partition_of
 
 
@@ -126,6 +127,28 @@ async def test_events_are_written_after_everything_else(db):
             )
         )  # fmt: skip
     assert await numbers(db) == [1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("style", ["qmark", "named"])
+async def test_a_row_is_read_as_it_was_written(tmp_path: Path, count: int, style: str):
+    """The driver gets what SQLAlchemy's types would give it, by place or by name."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'o.sqlite3'}", paramstyle=style)
+    async with engine.begin() as connection:
+        await connection.run_sync(outbox_metadata.create_all)
+    before = datetime.now(UTC)
+    async with AsyncSession(engine) as session:
+        for number in range(count):
+            OutboxWriter("orders").write(session, Placed(number=number))
+        await session.commit()
+        rows = (await session.scalars(select(OutboxRow).order_by(OutboxRow.id))).all()
+    await engine.dispose()
+    assert [decode(row.body).payload["number"] for row in rows] == list(range(count))
+    for row in rows:
+        assert row.headers[MESSAGE_ID_HEADER] == row.event_id == decode(row.body).event_id
+        assert before <= row.created_at <= datetime.now(UTC)
+        assert (row.subject, row.sent_at, row.parked_at) == ("evt.orders.placed", None, None)
+        assert row.partition == partition_of(Placed(number=0), row.subject)
 
 
 @given(st.uuids())
