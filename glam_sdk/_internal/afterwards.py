@@ -25,11 +25,11 @@ _turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
 
 
 class Afterwards(Generic[T]):
-    """Do the same with each item, in the order they come.
+    """Do the same with each item.
 
     What comes from an event loop that serves (see :func:`serving`) is done at the end of its turn,
-    everything else at once, also what comes while this is done; all of it in the context variables
-    of whoever brought it.
+    in the order it comes; everything else at once, also what comes while something is being done.
+    All of it is done in the context variables of whoever brought it.
 
     Args:
         do: Called with each item, in the loop's thread or one that settles; must not raise.
@@ -56,7 +56,6 @@ class _Turn:
         self._loop = loop
         self.blocks = 0
         """That want things put off."""
-        self.is_settling = False
         self.failure: Exception | None = None
         self.begin()
 
@@ -65,6 +64,8 @@ class _Turn:
         self._waiting: deque[tuple[Context, Callable[[Any], None], Any]] = deque()
         self._is_planned = False
         self._doing = RLock()
+        self.is_settling = False
+        """Whether something is being done: what comes meanwhile does not wait."""
 
     def add(self, do: Callable[[Any], None], item: object) -> None:
         """Put one item off."""
@@ -74,8 +75,15 @@ class _Turn:
             self._is_planned = True
             self._loop.call_soon(self._end)
         elif len(waiting) > _IN_A_ROW:
-            with self._doing:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        with self._doing:
+            self.is_settling = True
+            try:
                 self._next()
+            finally:
+                self.is_settling = False
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -112,8 +120,9 @@ class _Turn:
     def _fail(self, failure: Exception) -> None:
         try:
             report("afterwards", failure)
-        except Exception as seen:  # noqa: BLE001 - in a test, which sees it when serving ends
-            self.failure = self.failure or seen
+        except Exception as seen:  # noqa: BLE001 - it must not break what comes next
+            if seen is failure:  # in a test, which sees it when serving ends
+                self.failure = self.failure or seen
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def kind_of(method: str, scheme: str) -> Kind:
     """
     known = known_method(method)
     shared = {conv.HTTP_REQUEST_METHOD: known, conv.URL_SCHEME: known_scheme(scheme)}
-    original = None if known == method else method[:_MAX_METHOD]
+    original = method[:_MAX_METHOD] if known == conv.HTTP_METHOD_OTHER else None
     return Kind(shared, tuple(shared.values()), span_method(known), original)
 
 

@@ -44,7 +44,6 @@ class Exchange:
     """Hold what is known of a request while it is handled."""
 
     scope: Scope
-    client: Sequence[Any] | None
     app: Any
     """The application that was asked first; a mounted one replaces it in the scope."""
     path: str
@@ -81,6 +80,8 @@ class Exchange:
     """Of the request's log line, as they were when it ended."""
     tell_span: Callable[[str | None, tracing.PlainAttributes], None] | None = None
     """Puts the outcome on a span that has stopped, and hands it over."""
+    client: Sequence[Any] | None = None
+    """As the scope had it at the end: middleware may know a caller behind a proxy."""
     route: str | None = None
     """Template of the one that matched, such as ``/orders/{order_id}``."""
 
@@ -129,6 +130,7 @@ class Exchange:
     def keep(self) -> None:
         """Keep what the application may change from here on, and what still runs for it."""
         self.fields = cast("dict[str, Any]", self.context[HOLDER_KEY]).copy()
+        self.client = self.scope.get("client")
         route = _attributes(self.span).get(conv.HTTP_ROUTE) if self.is_joined else None
         self.route = route or route_template(self.scope, self)
         is_plain = self.error is None and self.code is None and not self.is_joined

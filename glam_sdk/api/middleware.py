@@ -120,7 +120,6 @@ class TelemetryMiddleware:
             app=scope.get("app"),
             path=path,
             root_path=root_path,
-            client=scope.get("client"),
             kind=kind,
             context=with_request_fields(span, origin.context),
             span=span,
@@ -141,7 +140,7 @@ class TelemetryMiddleware:
                 kind.method,
                 context=origin.context,
                 kind=SpanKind.SERVER,
-                attributes=tracing.LaterAttributes(request_attributes, scope, headers, kind),
+                attributes=tracing.later(self._tracer, request_attributes, scope, headers, kind),
                 links=origin.links,
             )
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
@@ -204,7 +203,8 @@ class TelemetryMiddleware:
         try:
             outcome = exchange.ending()
             if exchange.tell_span is not None:
-                exchange.tell_span(outcome.span_name, outcome.added)
+                with guarded("api.end_span"):
+                    exchange.tell_span(outcome.span_name, outcome.added)
             self._instruments.closed(exchange, outcome)
             if exchange.code is not None or exchange.error is not None:
                 self._instruments.failed(exchange, outcome)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
-from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
+from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 
 Scope = MutableMapping[str, Any]
@@ -34,28 +34,49 @@ class OwnRoute(APIRoute):
         return super().matches(scope)
 
 
-def stand_back(routes: list[BaseRoute]) -> None:
+def stand_back(routes: Sequence[BaseRoute]) -> None:
     """Move our routes behind those of the service that can never be meant by a path of ours.
 
-    Each request is matched against what stands before its own route. What may mean a path of ours,
-    such as a route for any path, stays behind ours, and what stood before ours stays there.
+    Each request is matched against what stands before its own route. Where it is not sure, ours
+    stay where they are: before what may mean one of their paths, such as a route for any path, and
+    what stood before ours stays there.
     """
-    ours = [route for route in routes if isinstance(route, OwnRoute)]
-    if not ours:
+    if not isinstance(routes, list):
         return
-    first = next(n for n, route in enumerate(routes) if isinstance(route, OwnRoute))
-    others = [route for route in routes[first:] if not isinstance(route, OwnRoute)]
-    place = next((n for n, route in enumerate(others) if _may_mean(route, ours)), len(others))
-    routes[first:] = [*others[:place], *ours, *others[place:]]
+    order: list[BaseRoute] = []
+    ours: list[OwnRoute] = []
+    for route in routes:
+        if isinstance(route, OwnRoute):
+            ours.append(route)
+            continue
+        if ours and _may_mean(route, ours):
+            order += ours
+            ours = []
+        order.append(route)
+    routes[:] = order + ours
 
 
 def _may_mean(route: BaseRoute, ours: Sequence[OwnRoute]) -> bool:
-    for found in iter_route_contexts([route]):
-        if type(found.original_route).matches not in _BY_PATH:
-            return True
-        if any(found.path_regex.match(own.path) for own in ours):
-            return True
-    return False
+    """Tell whether a path, or the name, of one of ours may lead to a route."""
+    if "matches" in vars(route):
+        return True
+    included = getattr(route, "original_router", None)
+    if included is not None:
+        return _router_may_mean(route, included, ours)
+    if type(route).matches not in _BY_PATH:
+        return True
+    known: Any = route
+    return any(known.name == own.name or known.path_regex.match(own.path) for own in ours)
+
+
+def _router_may_mean(route: Any, router: Any, ours: Sequence[OwnRoute]) -> bool:
+    """Look at what all routes of an included router begin with, for it may get more of them."""
+    prefix = getattr(getattr(route, "include_context", None), "prefix", "") + router.prefix
+    begin = prefix.partition("{")[0]
+    if not begin or type(router).matches is not APIRouter.matches:
+        return True
+    names = {found.name for found in iter_route_contexts([route])}
+    return any(own.path.startswith(begin) or own.name in names for own in ours)
 
 
 class Arrival(Protocol):

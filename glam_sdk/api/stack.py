@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Host, Mount
 
+from glam_sdk._internal.guard import guarded
 from glam_sdk.api.exception_handlers import add_exception_handlers
 from glam_sdk.api.exchange import current_exchange
 from glam_sdk.api.routes import stand_back
@@ -28,7 +29,8 @@ def wrap_stack(app: Starlette, wrap: Wrap) -> None:
     build = app.build_middleware_stack
 
     def build_with_telemetry() -> Any:
-        stand_back(app.router.routes)
+        with guarded("api.routes"):
+            stand_back(app.router.routes)
         for mounted in _mounted_apps(app.routes):
             add_exception_handlers(mounted)
             mounted.middleware_stack = _build_observed(mounted, mounted.build_middleware_stack)

@@ -6,7 +6,6 @@ Flow: step 1, between server and application, in both directions.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from operator import itemgetter
 from typing import Any, Final
 
 from glam_sdk.api.exchange import Exchange
@@ -20,7 +19,6 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OUR_HEADERS: Final = frozenset(
     {b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"}
 )
-_name: Final = itemgetter(0)
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
@@ -95,9 +93,16 @@ class Wire:
         return kind == "http.response.pathsend"
 
     def _started(self, message: Message) -> Message:
-        self._exchange.status = message.get("status", 101)
+        self._exchange.status = _number(message.get("status", 101))
         self._has_trailers = bool(message.get("trailers"))
         given = list(message.get("headers") or ())
-        if not _OUR_HEADERS.isdisjoint(map(bytes.lower, map(_name, given))):
+        if not _OUR_HEADERS.isdisjoint([name.lower() for name, _ in given]):
             given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
         return {**message, "headers": given + self._headers}
+
+
+def _number(status: object) -> int | None:
+    """Return a status as a plain number, such as one of ``http.HTTPStatus``; None for none."""
+    if type(status) is int:
+        return status
+    return int(status) if isinstance(status, int) else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -35,6 +35,7 @@ __all__ = [
     "SpanKind",
     "error_type",
     "get_tracer",
+    "later",
     "record_error",
     "span",
     "stop",
@@ -53,35 +54,31 @@ class PlainAttributes(dict[str, AttributeValue]):
     __slots__ = ()
 
 
-class LaterAttributes(Mapping[str, AttributeValue]):
-    """Be the attributes of one span, and make them where somebody looks; most often nobody does.
+class LaterAttributes:
+    """Say how the attributes of one span are made, for a tracer that needs them only if sampled."""
 
-    Args:
-        make: Returns them.
-        *about: Given to it.
-    """
-
-    __slots__ = ("_about", "_made", "_make")
+    __slots__ = ("_about", "_make")
 
     def __init__(self, make: Callable[..., PlainAttributes], *about: object) -> None:
         self._make = make
         self._about = about
-        self._made: PlainAttributes | None = None
 
     def made(self) -> PlainAttributes:
-        """Return the attributes themselves."""
-        if self._made is None:
-            self._made = self._make(*self._about)
-        return self._made
+        """Make them."""
+        return self._make(*self._about)
 
-    def __getitem__(self, key: str) -> AttributeValue:
-        return self.made()[key]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.made())
+def later(tracer: Tracer, make: Callable[..., PlainAttributes], *about: object) -> Any:
+    """Return the attributes of a span to be started, or how to make them where a tracer can wait.
 
-    def __len__(self) -> int:
-        return len(self.made())
+    Args:
+        tracer: Starts the span.
+        make: Returns the attributes.
+        *about: Given to it.
+    """
+    if getattr(tracer, "glam_can_wait", False):
+        return LaterAttributes(make, *about)
+    return make(*about)
 
 
 def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttributes], None] | None:

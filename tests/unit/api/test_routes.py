@@ -6,7 +6,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Host, Mount, Route, Router
+from starlette.routing import Host, Match, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from glam_sdk.api.routes import OwnRoute
@@ -149,9 +149,8 @@ async def test_our_routes_stand_behind_those_that_are_never_meant_by_their_paths
     @app.get("/orders/{order_id}")
     async def order(order_id: str) -> None: ...
 
-    router = APIRouter(prefix="/v1")
-    router.add_api_route("/things/{thing}", order)
-    app.include_router(router)
+    app.include_router(APIRouter(prefix="/v1", routes=[Route("/v1/things/{thing}", text)]))
+    app.include_router(APIRouter(routes=[Route("/{name}", text)]), prefix="/v2")
     app.mount("/files", Starlette(routes=[Route("/{name}", text)]))
     app.add_api_websocket_route("/feed", order)
     await asgi(app, path="/orders/1")
@@ -173,16 +172,37 @@ class _ByHeader(Route):
         return super().matches({**scope, "path": "/any"})
 
 
+class _AnyPath(APIRouter):
+    """A router that does too."""
+
+    def matches(self, scope):
+        return Match.FULL, {}
+
+    async def handle(self, scope, receive, send):
+        await PlainTextResponse("any")(scope, receive, send)
+
+
+def _on_the_object(app):
+    route = Route("/any", text)
+    route.matches = lambda scope: Route.matches(route, {**scope, "path": "/any"})
+    app.router.routes.append(route)
+
+
 CATCHING = {
     "a parameter": lambda app: app.add_api_route("/{name}", number),
     "any path": lambda app: app.add_route("/{path:path}", text),
     "the same path": lambda app: app.add_api_route("/health", number),
     "a router": lambda app: app.include_router(APIRouter(routes=[Route("/{name}", text)])),
+    "a router below a parameter": lambda app: app.include_router(
+        APIRouter(routes=[Route("/", text)]), prefix="/{name}"
+    ),
     "a mount": lambda app: app.mount("", Starlette(routes=[Route("/{path:path}", text)])),
     "a host": lambda app: app.router.routes.append(
         Host("test", app=Router([Route("/{path:path}", text)]))
     ),
     "a rule of its own": lambda app: app.router.routes.append(_ByHeader("/any", text)),
+    "a rule of its router": lambda app: app.include_router(_AnyPath(), prefix="/v1"),
+    "a rule on the object": _on_the_object,
 }
 
 
@@ -195,8 +215,48 @@ async def test_our_routes_stand_before_those_that_may_be_meant(telemetry, asgi, 
     sent, _ = await asgi(app, path="/health")
     assert b'"healthy"' in sent[1]["body"], "ours came first"
 
+    if kind == "a router below a parameter":
+        return  # which is never asked for /health
     app = FastAPI()
     CATCHING[kind](app)
     telemetry.service.install(app)
     sent, _ = await asgi(app, path="/health")
     assert b'"healthy"' not in sent[1]["body"], "theirs came first"
+
+
+async def test_routes_that_a_router_gets_later_change_nothing(app, asgi):
+    """FastAPI serves them; a path of ours stays ours."""
+    router = APIRouter()
+    app.include_router(router)
+    await asgi(app, path="/any")
+    router.add_api_route("/{name}", number)
+    sent, _ = await asgi(app, path="/health")
+    assert b'"healthy"' in sent[1]["body"]
+    sent, _ = await asgi(app, path="/any")
+    assert sent[1]["body"] == b"1"
+
+
+async def test_a_name_leads_where_it_led(app, asgi):
+    """A service may call a route of its own as one of ours is called."""
+    app.add_api_route("/v1/health", number, name="health")
+    before = app.url_path_for("health")
+    await asgi(app, path="/any")
+    assert app.url_path_for("health") == before == "/health"
+
+
+async def test_a_route_between_ours_stays_there(telemetry, asgi):
+    """What the service put before one of ours, it put before it."""
+    app = telemetry.service.install(FastAPI())
+    routes = app.router.routes
+    last = next(n for n, route in enumerate(routes) if getattr(route, "path", "") == "/health")
+    app.add_api_route("/health", number)
+    routes.insert(last, routes.pop())
+    sent, _ = await asgi(app, path="/health")
+    assert sent[1]["body"] == b"1"
+
+
+async def test_routes_that_cannot_be_moved_stay(telemetry, asgi):
+    app = telemetry.service.install(FastAPI())
+    app.router.routes = tuple(app.router.routes)
+    sent, _ = await asgi(app, path="/health")
+    assert sent[0]["status"] == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime
+from http import HTTPStatus
 
 import pytest
 from fastapi import BackgroundTasks, Depends, Request
@@ -253,6 +254,51 @@ async def test_a_line_survives_a_scope_that_is_emptied(app, ask, telemetry):
     (line,) = telemetry.logs("http.request")
     assert (line["url.path"], line["client.address"]) == ("/orders/1", "127.0.0.1")
     assert line["http.route"] == "/orders/{order_id}"
+
+
+async def test_a_burst_is_told_whole(ask, telemetry, exported):
+    """More requests end in one turn than may wait."""
+    with serving():
+        for number in range(300):
+            await ask(f"/orders/{number}")
+    assert len(exported()) == 300
+    assert len(telemetry.logs("http.request")) == 300
+    assert "http_server_active_requests{" in telemetry.scrape()
+    active = [e for e in telemetry.scrape().splitlines() if e.startswith("http_server_active")]
+    assert {line.rpartition(" ")[2] for line in active} == {"0"}
+
+
+async def test_the_line_has_the_caller_that_middleware_found(app, asgi, telemetry):
+    """As behind a proxy, whose header says who called."""
+
+    class Behind:
+        def __init__(self, inner):
+            self._inner = inner
+
+        async def __call__(self, scope, receive, send):
+            scope["client"] = ("203.0.113.9", 0)
+            await self._inner(scope, receive, send)
+
+    app.add_middleware(Behind)
+    await asgi(app, path="/orders/1")
+    (line,) = telemetry.logs("http.request")
+    assert line["client.address"] == "203.0.113.9"
+
+
+@pytest.mark.parametrize("status", [HTTPStatus.CREATED, 201])
+async def test_a_status_is_a_number_whatever_its_class(app, ask, telemetry, exported, status):
+    """Of ``http.HTTPStatus`` for example; one after the other, whichever comes first."""
+
+    @app.get("/made")
+    async def made() -> JSONResponse:
+        return JSONResponse({}, status)
+
+    for _ in range(2):
+        await ask("/made")
+        span = exported()[-1]
+        found = {pair.key: pair.value for pair in span.attributes}["http.response.status_code"]
+        assert found.int_value == 201
+        assert telemetry.logs("http.request")[-1]["http.response.status_code"] == 201
 
 
 async def test_a_processor_that_comes_in_between_sees_the_span(ask, exported, exporter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import os
 import threading
 
@@ -74,6 +75,34 @@ def test_few_of_a_kind_wait_and_the_oldest_makes_room(done, later):
             assert done == list(range(200))
 
     asyncio.run(serve())
+
+
+def test_what_makes_room_may_bring_more(caplog):
+    """A burst is told span by span: what one puts off is done at once, never nested."""
+    done = []
+    second = Afterwards(done.append)
+    deepest = 0
+
+    def do(item):
+        nonlocal deepest
+        deepest = max(deepest, len(inspect.stack(0)))
+        second(item)
+
+    first = Afterwards(do)
+
+    async def serve():
+        nonlocal deepest
+        with serving():
+            first(0)
+            await asyncio.sleep(0)
+            usual, deepest = deepest, 0
+            for number in range(1, 1000):
+                first(number)
+            await asyncio.sleep(0)
+        assert deepest <= usual + 3
+
+    asyncio.run(serve())
+    assert sorted(done) == list(range(1000))
 
 
 def test_each_is_done_in_the_context_of_who_brought_it():

@@ -10,6 +10,7 @@ import random
 import threading
 import warnings
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
-from glam_sdk.telemetry.tracing import LaterAttributes, PlainAttributes
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider, wire
+from glam_sdk.telemetry.tracing import PlainAttributes, later
 
 PROVIDERS = {"lean": LeanTracerProvider, "sdk": TracerProvider}
 
@@ -155,27 +156,52 @@ def test_plain_attributes_set_later_stay_their_owners(recorded: Recorded) -> Non
 
 
 def test_attributes_may_be_made_where_somebody_looks(pipeline: str) -> None:
-    """A sampler that asks sees them, once made; of what is not sampled nobody looks."""
+    """A sampler of one's own gets a dict, as ever; of what is not sampled nobody looks."""
     made: list[str] = []
     seen: list[object] = []
 
     class Curious(StaticSampler):
         def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-            seen.append(dict(kwargs.get("attributes") or args[4]))
+            given = kwargs.get("attributes") or args[4]
+            seen.append(given.copy() | {"asked": isinstance(given, dict)})
             return super().should_sample(*args, **kwargs)
 
     def make(name: str) -> PlainAttributes:
         made.append(name)
         return PlainAttributes({"name": name})
 
+    def start(tracer: trace.Tracer, name: str, context: Context | None = None) -> None:
+        tracer.start_span("s", context, attributes=later(tracer, make, name)).end()
+
     recorded = Recorded(pipeline)
-    recorded.tracer.start_span("s", attributes=LaterAttributes(make, "kept")).end()
-    recorded.tracer.start_span("s", remote(0), attributes=LaterAttributes(make, "dropped")).end()
-    asked = Recorded(pipeline, sampler=Curious(Decision.DROP))
-    asked.tracer.start_span("s", attributes=LaterAttributes(make, "asked")).end()
+    start(recorded.tracer, "kept")
+    start(recorded.tracer, "dropped", remote(0))
+    start(Recorded(pipeline, sampler=Curious(Decision.DROP)).tracer, "asked")
     assert [dict(span.attributes or {}) for span in recorded.spans] == [{"name": "kept"}]
-    assert made == ["kept", "asked"]
-    assert seen == [{"name": "asked"}]
+    assert made == (["kept", "asked"] if pipeline == "lean" else ["kept", "dropped", "asked"])
+    assert seen == [{"name": "asked", "asked": True}]
+
+
+class Level(IntEnum):
+    """A number with a name."""
+
+    HIGH = 3
+
+
+def test_a_number_of_a_class_of_its_own_is_a_number() -> None:
+    """Asked whether it is in a range, CPython would compare it with each number in there."""
+    assert wire.any_value(Level.HIGH) == wire.any_value(3)
+    for number in (2**63, -(2**63) - 1):
+        with pytest.raises(ValueError, match="more than 64 bits"):
+            wire.any_value(number)
+
+
+def test_a_span_that_has_ended_does_not_end_again() -> None:
+    """Of two that end a span, only one hands it over."""
+    provider = LeanTracerProvider(shutdown_on_exit=False)
+    span: Any = provider.get_tracer("t").start_span("s")
+    span.end()
+    assert span.glam_stop(1) is None
 
 
 def test_an_invalid_parent_is_no_parent(recorded: Recorded) -> None:

@@ -80,9 +80,9 @@ class LeanSpan(Span):
         self._set_status_on_exception = True
         self._record_end_metrics: Callable[[], None] | None = None
 
-    def begin_with(self, attributes: Mapping[str, Any]) -> None:
+    def begin_with(self, attributes: Mapping[str, Any] | LaterAttributes) -> None:
         """Take over the attributes given at the start."""
-        if type(attributes) is LaterAttributes:
+        if isinstance(attributes, LaterAttributes):
             attributes = attributes.made()
         if type(attributes) is PlainAttributes and len(attributes) <= self._tracer.room:
             self._attributes = attributes
@@ -266,14 +266,14 @@ class LeanSpan(Span):
 
     def glam_stop(self, end_time: int) -> Callable[[str | None, PlainAttributes], None] | None:
         """Do the first half of an end, where nobody sees the second (see ``tracing.stop``)."""
-        if self._tracer.handover.readers or self._record_end_metrics is not None:
+        is_seen = self._tracer.handover.readers or self._record_end_metrics is not None
+        if is_seen or self._end_time is not None:  # no call before the store, as in end()
             return None
         self._end_time = end_time
         return self._tell
 
     def _tell(self, name: str | None, attributes: PlainAttributes) -> None:
-        if name is not None:
-            self._name = name
+        self._name = self._name if name is None else name
         self._add(attributes)
         self._tracer.handover.take(self)
 

@@ -60,6 +60,7 @@ class LeanTracer(Tracer):
         is_counted = not isinstance(self._tracer_metrics, NoOpTracerMetrics)
         is_plain = type(tracer.id_generator) is RandomIdGenerator and not is_counted
         self._rule = rule_of(tracer.sampler) if is_plain else None
+        self.glam_can_wait = self._rule is not None
 
     def start_span(  # noqa: PLR0913, PLR0917 - the API's
         self,

@@ -14,7 +14,8 @@ from typing import Final
 _log = logging.getLogger("glam_sdk.telemetry")
 _pack_double: Final = Struct("<d").pack
 _ONE_BYTE: Final = tuple(bytes((n,)) for n in range(128))
-_INT64: Final = range(-(1 << 63), 1 << 63)
+_LEAST: Final = -(1 << 63)
+_MOST: Final = (1 << 63) - 1
 _MASK64: Final = (1 << 64) - 1
 
 
@@ -54,9 +55,10 @@ def any_value(value: object) -> bytes:
     if isinstance(value, str):
         return sized(b"\x0a", utf8(value))
     if isinstance(value, int):
-        if value not in _INT64:
-            raise ValueError(f"{value} has more than 64 bits.")
-        return b"\x18" + varint(int(value) & _MASK64)
+        number = int(value)
+        if not _LEAST <= number <= _MOST:
+            raise ValueError(f"{number} has more than 64 bits.")
+        return b"\x18" + varint(number & _MASK64)
     if isinstance(value, float):
         return b"\x21" + _pack_double(value)
     if isinstance(value, bytes):
