@@ -63,10 +63,13 @@ def _may_mean(route: BaseRoute, ours: Sequence[OwnRoute]) -> bool:
     included = getattr(route, "original_router", None)
     if included is not None:
         return _router_may_mean(route, included, ours)
-    if type(route).matches not in _BY_PATH:
-        return True
-    known: Any = route
-    return any(known.name == own.name or known.path_regex.match(own.path) for own in ours)
+    return _is_like(route, type(route), ours)
+
+
+def _is_like(route: Any, kind: type[BaseRoute], ours: Sequence[OwnRoute]) -> bool:
+    if kind.matches not in _BY_PATH:
+        return True  # such as a host's, which looks at more than the path
+    return any(route.name == own.name or route.path_regex.match(own.path) for own in ours)
 
 
 def _router_may_mean(route: Any, router: Any, ours: Sequence[OwnRoute]) -> bool:
@@ -75,8 +78,10 @@ def _router_may_mean(route: Any, router: Any, ours: Sequence[OwnRoute]) -> bool:
     begin = prefix.partition("{")[0]
     if not begin or type(router).matches is not APIRouter.matches:
         return True
-    names = {found.name for found in iter_route_contexts([route])}
-    return any(own.path.startswith(begin) or own.name in names for own in ours)
+    if any(own.path.startswith(begin) for own in ours):
+        return True
+    found = iter_route_contexts([route])
+    return any(_is_like(each, type(each.original_route), ours) for each in found)
 
 
 class Arrival(Protocol):

@@ -200,6 +200,12 @@ CATCHING = {
     "a host": lambda app: app.router.routes.append(
         Host("test", app=Router([Route("/{path:path}", text)]))
     ),
+    "a router's route without its prefix": lambda app: app.include_router(
+        APIRouter(prefix="/v1", routes=[Route("/{name}", text)])
+    ),
+    "a host in a router": lambda app: app.include_router(
+        APIRouter(routes=[Host("test", app=Router([Route("/{path:path}", text)]))]), prefix="/v1"
+    ),
     "a rule of its own": lambda app: app.router.routes.append(_ByHeader("/any", text)),
     "a rule of its router": lambda app: app.include_router(_AnyPath(), prefix="/v1"),
     "a rule on the object": _on_the_object,
