@@ -13,13 +13,14 @@ from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.log_template import LineTemplate, is_plain
-from glam_sdk.telemetry.log_usual import Usual, kind_of
+from glam_sdk.telemetry.log_usual import Usual, kinds, learn_kind
 from glam_sdk.telemetry.logs import LogPipeline, get_logger
 
 _LOGGER: Final = "glam_sdk.access"
 _EVENT: Final = "http.request"
 _VARYING: Final = (conv.URL_PATH, "duration_ms", conv.CLIENT_ADDRESS)
 _MAX_TEMPLATES: Final = 1024
+_MAX_ADDRESS: Final = 64  # characters: behind a proxy it may be any text, and it is remembered
 _is_plain_address: Final = lru_cache(maxsize=1024)(is_plain)
 
 
@@ -57,7 +58,9 @@ class AccessLog:
         if chain is None or not chain.is_at_rest or not client or exchange.fields:
             return False
         address = client[0]
-        if type(address) is not str or not _is_plain_address(address) or not is_plain(path):
+        if type(address) is not str or len(address) > _MAX_ADDRESS:
+            return False
+        if not _is_plain_address(address) or not is_plain(path):
             return False
         if exchange.is_websocket or exchange.code is not None or exchange.error is not None:
             return False
@@ -120,7 +123,8 @@ class AccessLog:
 
 def _record(chain: LogPipeline, exchange: Exchange, fields: dict[str, Any]) -> Usual | None:
     """Return what is exported of the line."""
-    kind = kind_of("info", _EVENT, _LOGGER, chain.service, chain.environment)
+    shared = "info", _EVENT, _LOGGER, chain.service, chain.environment
+    kind = kinds.get(shared) or learn_kind(shared)
     ids = {"correlation_id": exchange.correlation_id, "request_id": exchange.request_id}
     moment = (exchange.ended_ns or 0) / 1e9
     if kind is None:

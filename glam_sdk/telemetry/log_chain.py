@@ -34,7 +34,7 @@ from glam_sdk.telemetry.log_encoding import (
 from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import NEVER, ErrorKey, RepeatLimiter, error_key
-from glam_sdk.telemetry.log_usual import MAX_MESSAGE, Take, Usual, kind_of, usual_line
+from glam_sdk.telemetry.log_usual import MAX_MESSAGE, Take, Usual, kinds, learn_kind, usual_line
 
 EventDict = MutableMapping[str, Any]
 
@@ -113,10 +113,10 @@ class LogPipeline:
             and (repeats is None or repeats.next_end == NEVER or not repeats.is_due)
         ):
             try:
-                context = get_current()
-                take = None if self.provider is None else self.taker(context)
-                kind = kind_of(level, message, logger, self.service, self.environment)
-                if kind is not None:
+                shared = level, message, logger, self.service, self.environment
+                if (kind := kinds.get(shared) or learn_kind(shared)) is not None:
+                    context = get_current()
+                    take = None if self.provider is None else self.taker(context)
                     line = usual_line(kind, fields, created or time(), context, take)
             except Exception:  # noqa: BLE001 - the whole way copes, or says what failed
                 line = None

@@ -77,7 +77,8 @@ def complete(line: Line, fields: Mapping[str, Any], context: Context) -> None:
         if request_id is not None:
             line["request_id"] = request_id
         if of_request := context.get(HOLDER_KEY, context.get(FIELDS_KEY)):
-            _add(line, cast("Mapping[str, Any]", of_request))
+            # A copy: another thread of the request may set a field meanwhile.
+            _add(line, dict(cast("Mapping[str, Any]", of_request)))
     if fields:
         _add(line, fields)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import floor
 from typing import Any, Final
 
@@ -20,17 +19,18 @@ from opentelemetry.trace import SpanContext
 
 from glam_sdk import context as ids
 from glam_sdk.telemetry.log_context import FIELDS_KEY, HOLDER_KEY
-from glam_sdk.telemetry.log_encoding import MAX_TEXT, encode_json, whole_second
+from glam_sdk.telemetry.log_encoding import MAX_TEXT, encode_json, text, whole_second
 from glam_sdk.telemetry.log_line import SMALL, free_names
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Kind:
     """Hold what lines of one kind share; it is one object for all of them.
 
     Attributes:
         in_span: How they begin in a span, with ``%`` formats for what differs.
         alone: How they begin outside of any.
+        record_head: Level and message as they are exported; empty until the first time.
     """
 
     level: str
@@ -38,8 +38,11 @@ class Kind:
     logger: str
     in_span: bytes
     alone: bytes
+    record_head: bytes = b""
 
 
+Shared = tuple[str, str, str, str, str]
+"""Level, message, logger, service and environment of a line."""
 Usual = tuple[Kind, float, SpanContext | None, dict[str, Any], Mapping[str, Any]]
 """Kind, moment, span, ids by their names and fields of one line."""
 Take = Callable[[Usual], bool]
@@ -47,13 +50,32 @@ Take = Callable[[Usual], bool]
 
 _SPAN: Final = b'"trace_id":"%032x","span_id":"%016x","trace_flags":"%02x",'
 MAX_MESSAGE: Final = 256  # characters: a longer one is no name of an event
+_MAX_KINDS: Final = 1024
 _dumps: Final = orjson.dumps
+# What came twice at least: most texts with a number or a name in them never come again.
+kinds: dict[Shared, Kind] = {}
+_seen_once: set[int] = set()
 
 
-@lru_cache(maxsize=1024)
+def learn_kind(shared: Shared) -> Kind | None:
+    """Return the kind of a line that is not among ``kinds``; None the first time it comes."""
+    mark = hash(shared)
+    if mark not in _seen_once:
+        if len(_seen_once) >= _MAX_KINDS:
+            _seen_once.clear()
+        _seen_once.add(mark)
+        return None
+    kind = kind_of(*shared)
+    if kind is not None:
+        if len(kinds) >= _MAX_KINDS:
+            kinds.clear()
+        kinds[shared] = kind
+    return kind
+
+
 def kind_of(level: str, message: str, logger: str, service: str, environment: str) -> Kind | None:
     """Return how lines begin that share all this; None where the message is no usual one."""
-    if "://" in message:
+    if "://" in message or text(message) != message:
         return None
     shared = {"level": level, "message": message, "logger": logger}
     shared |= {"service": service, "environment": environment}

@@ -94,7 +94,8 @@ def _sum(
             if consumer._reader_storages is not readers:
                 return anew(value)
             with lock:
-                aggregation._value = (aggregation._value or 0) + value
+                before = aggregation._value
+                aggregation._value = (0 if before is None else before) + value
             return None
 
         return change
@@ -104,7 +105,8 @@ def _sum(
         if consumer._reader_storages is not readers:
             return anew(value)
         with lock:
-            aggregation._value = (aggregation._value or 0) + value
+            before = aggregation._value
+            aggregation._value = (0 if before is None else before) + value
         now = monotonic()
         if now >= due and is_wanted(value, attributes, context := get_current()):
             due = now + _RENEWED_S

@@ -56,6 +56,19 @@ def test_it_counts_what_the_sdk_counts(batches):
         assert dict(found["ours"].attributes) == _LABELS
 
 
+@pytest.mark.parametrize("kind", ["counter", "up_down_counter"])
+def test_a_sum_of_floats_stays_one_through_zero(kind):
+    """Its type is that of the point that is exported."""
+    provider, reader = _provider()
+    sums = [getattr(provider.get_meter("t"), f"create_{kind}")(name) for name in ("ours", "theirs")]
+    change = provider.glam_bind(sums[0], _LABELS)
+    for number in (0.0, 2):
+        change(number)
+        sums[1].add(number, _LABELS)
+    found = _points(reader)
+    assert [repr(found[name].value) for name in ("ours", "theirs")] == ["2.0", "2.0"]
+
+
 @pytest.mark.parametrize("kind", ["histogram", "counter"])
 def test_a_sampled_trace_leaves_an_exemplar(kind):
     """It names the span in which the value was measured; each bucket has its own."""

@@ -23,6 +23,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_conte
 
 from glam_sdk.context import with_correlation_id, with_request_id
 from glam_sdk.telemetry.log_chain import LogPipeline
+from glam_sdk.telemetry.log_usual import kinds, learn_kind
 from glam_sdk.telemetry.logs import get_logger, pipeline
 from glam_sdk.telemetry.pipeline.lean.log_records import (
     EncodedLogProcessor,
@@ -188,8 +189,15 @@ def test_the_plain_pipeline_is_one_setting_away(receiver):
 _WORK = st.sampled_from([{}, {"request_id": "r"}, {"correlation_id": "c"}, {"both": "ä" * 60}])
 
 
-@given(st.dictionaries(st.sampled_from("abc"), _SCALARS, max_size=3), _WORK, st.booleans())
-def test_a_record_that_was_not_laid_out_is_the_same(fields, ids, in_span):
+_KINDS = st.tuples(
+    st.sampled_from(["debug", "info", "warning"]),
+    st.text() | st.sampled_from(["orders", "ö", "x" * 200]),
+    st.text() | st.sampled_from(["placed", "file \udcff.txt", "x" * 256, "see amqp://u:p@h"]),
+)
+
+
+@given(_KINDS, st.dictionaries(st.sampled_from("abc"), _SCALARS, max_size=3), _WORK, st.booleans())
+def test_a_record_that_was_not_laid_out_is_the_same(kind, fields, ids, in_span):
     """The short way of a usual line gives the bytes of the long one."""
     kept = _Kept()
     provider = LeanLoggerProvider(shutdown_on_exit=False)
@@ -205,13 +213,28 @@ def test_a_record_that_was_not_laid_out_is_the_same(fields, ids, in_span):
         context = set_span_in_context(span, context)
     token = attach(context)
     try:
-        chain.line("info", "orders", "placed", fields, created=1_764_000_000.5)
-        chain.log("info", "orders", "placed", fields, created=1_764_000_000.5)
+        chain.line(*kind, fields, created=1_764_000_000.5)
+        for _ in range(2):  # what comes for the first time goes the long way
+            chain.log(*kind, fields, created=1_764_000_000.5)
     finally:
         detach(token)
     processor.shutdown()
-    long_way, short_way = kept.batch
+    long_way, _, short_way = kept.batch
     assert short_way == long_way
+
+
+def test_what_was_logged_before_does_not_make_later_lines_dearer():
+    """What a record begins with is kept with its kind, however many kinds there were."""
+    kept = _Kept()
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    chain = LogPipeline(provider=provider, write=lambda _: None)
+    for message in (*(f"early {number}" for number in range(1100)), "late"):
+        for _ in range(2):
+            chain.log("info", "orders", message, {})
+    processor.shutdown()
+    record = LogRecord.FromString(kinds["info", "late", "orders", "", ""].record_head)
+    assert (record.severity_text, record.body.string_value) == ("INFO", "late")
 
 
 def test_a_usual_line_takes_the_short_way_to_the_exporter(monkeypatch):
@@ -226,6 +249,7 @@ def test_a_usual_line_takes_the_short_way_to_the_exporter(monkeypatch):
     provider = LeanLoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
     chain = LogPipeline(provider=provider, write=lambda _: None)
+    learn_kind(("info", "placed", "orders", "", ""))
     chain.line("info", "orders", "placed", {"seen_before": 1})
     chain.log("info", "orders", "placed", {"seen_before": 1})
     wide = {f"field_{number}": number for number in range(130)}
@@ -247,9 +271,9 @@ def test_what_an_exporter_logs_is_not_exported_the_short_way_either():
     chain = LogPipeline(provider=provider, write=lines.append)
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     try:
-        for _ in range(2):
+        for _ in range(3):
             chain.log("warning", "orders", "refused", {"seen_before": 1})
     finally:
         detach(token)
     processor.shutdown()
-    assert (len(lines), kept.batch) == (2, [])
+    assert (len(lines), kept.batch) == (3, [])

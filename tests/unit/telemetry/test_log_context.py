@@ -7,10 +7,11 @@ import threading
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 import glam_sdk
 from glam_sdk import context as ids
-from glam_sdk.telemetry.log_context import request_context
+from glam_sdk.telemetry.log_context import request_context, with_request_fields
 from glam_sdk.telemetry.logs import clear_request_context, get_logger, set_request_context
 from glam_sdk.telemetry.propagation import inject
 
@@ -140,3 +141,23 @@ def test_fields_end_with_the_span_they_were_set_in(telemetry):
         get_logger("x").info("seen")
     (entry,) = telemetry.logs()
     assert (entry["a"], "b" in entry) == (1, False)
+
+
+def test_a_field_set_while_a_line_is_laid_out_breaks_nothing(telemetry):
+    """The fields belong to all threads of a request; here a value does what another one might."""
+
+    class Value:
+        def __str__(self):
+            set_request_context(late=1)
+            return "v"
+
+    context = with_request_fields(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), Context())
+    token = otel.attach(context)
+    try:
+        set_request_context(first=Value(), second=2)
+        get_logger("x").info("during")
+        get_logger("x").info("afterwards")
+    finally:
+        otel.detach(token)
+    seen = [(e.get("first"), e.get("second"), e.get("late")) for e in telemetry.logs()]
+    assert seen == [("v", 2, None), ("v", 2, 1)]

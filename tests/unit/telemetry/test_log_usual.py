@@ -16,7 +16,7 @@ from glam_sdk import context as ids
 from glam_sdk.telemetry.log_chain import LogPipeline
 from glam_sdk.telemetry.log_context import set_request_context, with_request_fields
 from glam_sdk.telemetry.log_repeats import RepeatLimiter
-from glam_sdk.telemetry.log_usual import MAX_MESSAGE, kind_of, usual_line
+from glam_sdk.telemetry.log_usual import MAX_MESSAGE, _seen_once, kind_of, kinds, usual_line
 from tests.unit.telemetry.conftest import Lines, decode
 
 _SPANS = st.builds(
@@ -50,7 +50,9 @@ _VALUES = st.one_of(
     st.sampled_from(["https://u:p@h/", "://", "\ud800", "%d", "x" * 40_000, b"x", ["x"], {"a": 1}]),
 )
 _FIELDS = st.dictionaries(_NAMES, _VALUES, max_size=6)
-_MESSAGES = st.text() | st.sampled_from(["order.placed", "100 %", "x" * 300, "amqp://u:p@h"])
+_MESSAGES = st.text() | st.sampled_from(
+    ["order.placed", "100 %", "x" * 300, "amqp://u:p@h", "\ud800.txt"]
+)
 _IDS = st.text() | st.sampled_from(["corr_1", "\udc80", '"'])
 
 
@@ -95,10 +97,11 @@ def test_every_line_is_as_it_is_the_whole_way(level, message, fields, context, c
     token = otel.attach(context)
     try:
         whole = chain.line(level, "a.b", message, fields, None, created or 1.0)
-        chain.log(level, "a.b", message, fields, created=created or 1.0)
+        for _ in range(2):  # what comes for the first time is not usual
+            chain.log(level, "a.b", message, fields, created=created or 1.0)
     finally:
         otel.detach(token)
-    assert lines == [whole]
+    assert lines == [whole] * 2
     decode(lines[0])
 
 
@@ -177,25 +180,58 @@ def test_fields_in_a_mapping_of_their_own_are_not_usual():
 def test_a_long_message_and_one_with_an_address_are_not_usual(chain, lines):
     """One may hold a password, the other would be remembered with all its text."""
     assert kind_of("info", "see amqp://u:p@h", "a.b", "orders", "prod") is None
-    before = kind_of.cache_info().currsize
-    chain.log("info", "a.b", "x" * (MAX_MESSAGE + 1), {"field": 1})
-    assert kind_of.cache_info().currsize == before
+    before = len(kinds)
+    for _ in range(2):
+        chain.log("info", "a.b", "x" * (MAX_MESSAGE + 1), {"field": 1})
+    assert len(kinds) == before
     assert lines.decoded[-1]["message"] == "x" * (MAX_MESSAGE + 1)
+
+
+def test_a_message_that_never_comes_again_is_not_remembered(chain):
+    """As one with a number in it: to learn what others share with it would be for nothing."""
+    kinds.clear()
+    for number in range(2000):
+        chain.log("info", "a.b", f"order {number} placed", {"field": number})
+    assert not kinds
+    assert len(_seen_once) <= 1024
+    for _ in range(2):
+        chain.log("info", "a.b", "order.placed", {"field": 1})
+    assert [shared[1] for shared in kinds] == ["order.placed"]
+
+
+def test_what_is_remembered_has_a_bound_and_makes_room(chain):
+    """However many messages come twice, those of now are among them."""
+    for number in range(1500):
+        for _ in range(2):
+            chain.log("info", "a.b", f"order {number} placed", {"field": number})
+    assert len(kinds) <= 1024
+    assert ("info", "order 1499 placed", "a.b", "orders", "staging") in kinds
+
+
+def test_a_person_at_a_terminal_reads_no_json(chain, lines):
+    """A line in its usual form is not for the console."""
+    chain.console = True
+    for _ in range(2):
+        chain.log("info", "a.b", "order.placed", {"field": 1})
+    assert not any(line.startswith(b"{") for line in lines[-2:])
 
 
 def test_a_lone_surrogate_goes_the_whole_way(chain, lines):
     """The encoder refuses it; the line is written with its number."""
-    chain.log("info", "a.b", "order.placed", {"field": "\ud800"})
+    for _ in range(2):
+        chain.log("info", "a.b", "order.placed", {"field": "\ud800"})
     assert lines.decoded[-1]["field"] == "\\ud800"
 
 
 def test_the_service_may_get_its_name_between_two_lines(chain, lines):
     """What is remembered of a kind of line does not outlive it."""
-    chain.log("info", "a.b", "order.placed", {"field": 1})
+    for _ in range(2):
+        chain.log("info", "a.b", "order.placed", {"field": 1})
     chain.service, chain.environment = "billing", "prod"
-    chain.log("info", "a.b", "order.placed", {"field": 1})
-    shown = [(entry["service"], entry["environment"]) for entry in lines.decoded[-2:]]
-    assert shown == [("orders", "staging"), ("billing", "prod")]
+    for _ in range(2):
+        chain.log("info", "a.b", "order.placed", {"field": 1})
+    shown = [(entry["service"], entry["environment"]) for entry in lines.decoded[-4:]]
+    assert shown == [("orders", "staging")] * 2 + [("billing", "prod")] * 2
 
 
 def test_errors_held_back_are_told_before_the_next_usual_line(chain, lines):
@@ -204,8 +240,9 @@ def test_errors_held_back_are_told_before_the_next_usual_line(chain, lines):
     chain.repeats = RepeatLimiter(1, 10.0, clock=lambda: now[0])
     for _ in range(3):
         chain.log("error", "a.b", "failed", {"field": 1})
-    chain.log("info", "a.b", "early", {"field": 1})
+    for _ in range(2):
+        chain.log("info", "a.b", "passed", {"field": 1})
     now[0] = 11.0
-    chain.log("info", "a.b", "late", {"field": 1})
+    chain.log("info", "a.b", "passed", {"field": 1})
     told = [(entry["message"], entry.get("repeated")) for entry in lines.decoded[-3:]]
-    assert told == [("early", None), ("failed", 2), ("late", None)]
+    assert told == [("passed", None), ("failed", 2), ("passed", None)]

@@ -173,12 +173,11 @@ class EncodedLogProcessor(LogRecordProcessor):
 class LineEncoder:
     """Encode lines and remember what they have in common, within bounds."""
 
-    __slots__ = ("_bodies", "_heads", "_pairs")
+    __slots__ = ("_bodies", "_pairs")
 
     def __init__(self) -> None:
         self._pairs = Pairs(b"\x32")
         self._bodies: dict[str, bytes] = {}
-        self._heads: dict[Kind, bytes] = {}
 
     def encode(self, line: Line, created: float) -> bytes:
         """Return the body of a ``LogRecord`` message.
@@ -211,7 +210,7 @@ class LineEncoder:
         kind, created, span, ids, fields = line
         moment = int(created * 1e9)
         times = _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment)
-        head = self._heads.get(kind) or self._head(kind)
+        head = kind.record_head or self._head(kind)
         pairs = b"".join(self._pairs.encode(fields))
         owner = b"" if span is None else _owner(span)
         if len(ids) == 2:  # they never come again: so in one operation, and nothing is remembered
@@ -223,10 +222,9 @@ class LineEncoder:
         return b"".join((times, head, *self._pairs.encode(ids), pairs, owner))
 
     def _head(self, kind: Kind) -> bytes:
-        encoded = _LEVELS[kind.level] + (self._bodies.get(kind.message) or self._body(kind.message))
-        if len(self._heads) < _REMEMBERED:
-            self._heads[kind] = encoded
-        return encoded
+        body = self._bodies.get(kind.message) or self._body(kind.message)
+        kind.record_head = _LEVELS[kind.level] + body
+        return kind.record_head
 
     def _body(self, message: str) -> bytes:
         encoded = wire.sized(b"\x2a", wire.any_value(message))
