@@ -19,7 +19,7 @@ from glam_sdk.lifecycle import Check
 from glam_sdk.messaging.acks import Acks
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.messaging.errors import describe
-from glam_sdk.messaging.reading import quicken
+from glam_sdk.messaging.inline import quicken
 from glam_sdk.messaging.topology import StreamTopology, ensure_stream
 from glam_sdk.telemetry.logs import get_logger
 
@@ -189,12 +189,19 @@ class Nats:
                     closed_cb=self._on_closed,
                 )
         except (nats.errors.Error, TimeoutError, OSError) as exc:
-            reason = describe(self._last_error or exc)
+            reason = self._reason(self._last_error or exc)
             if client.options:  # Else it failed before it had anything to close.
                 await client.close()
             raise self._unreachable(reason) from exc
         self._client, self._jetstream, self._last_error = client, None, None
         self._connected.set()
+
+    def _reason(self, exc: Exception) -> str:
+        reason = describe(exc)
+        if isinstance(exc, ConnectionResetError) and self._settings.user is not None:
+            # The server closes at once, and its last word may be lost with the connection.
+            reason += " (so may a refused login look: Authorization Violation)"
+        return reason
 
     def _unreachable(self, reason: str) -> MessageBusError:
         return MessageBusError(

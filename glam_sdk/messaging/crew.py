@@ -63,6 +63,8 @@ class Crew:
         """How many of them are, the first ones."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_called = False
+        self._turn_began: float | None = None
+        """When the first task began to go on in this turn of the event loop, if one did."""
         self._clean = contextvars.copy_context()
 
     @property
@@ -142,11 +144,19 @@ class Crew:
             finally:
                 del self.running[key]
                 self._ended(message)
-            if not self._is_clean():
+            if not self._ready or not self._is_clean():
                 return
-            if monotonic() - began >= _TURN_S:
+            while monotonic() - (self._turn_began or self._begin_turn(began)) >= _TURN_S:
                 await asyncio.sleep(0)  # Others have things to do as well.
                 began = monotonic()
+
+    def _begin_turn(self, began: float) -> float:
+        self._turn_began = began
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        return began
+
+    def _end_turn(self) -> None:
+        self._turn_began = None
 
     async def _go_on(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await what is left; tell whether it had to wait.

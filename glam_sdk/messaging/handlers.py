@@ -215,7 +215,10 @@ def bind(spec: HandlerSpec) -> BoundHandler:
 def heed(asked: object) -> None:
     """Raise what a handler returned to say that it wants a retry, or none; both mean the same."""
     if asked is not None and isinstance(asked, _ASKED):
-        raise asked
+        try:
+            raise asked
+        finally:
+            del asked  # it has this frame now, and would keep what it has been with
 
 
 def _resolve(function: Callable[..., object], annotation: object, names: dict[str, type]) -> object:

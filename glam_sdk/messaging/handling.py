@@ -46,8 +46,12 @@ class Handling:
         self._is_bare = surroundings.scope is no_scope
         self._histories = histories
 
-    def call(self, work: Work) -> Call:
+    def call(self, work: Work, event: Event | None = None) -> Call:
         """Return the handler's call for a message.
+
+        Args:
+            work: The message.
+            event: What it carries, if that was read already.
 
         Raises:
             MalformedEventError: The message is no event, or not the handler's.
@@ -56,7 +60,8 @@ class Handling:
         handler, envelope = work.lane.handler, work.envelope
         if handler is None or envelope is None:
             raise self._refusal(work)
-        event = handler.spec.event.from_envelope(envelope)
+        if event is None:
+            event = handler.spec.event.from_envelope(envelope)
         if self._is_bare and handler.only:
             call = handler.spec.function(**{handler.only: event})
             return call if isinstance(call, CoroutineType) else _awaited(call)
@@ -97,9 +102,9 @@ class Handling:
             return NOT_FOR_US
         if work.is_fresh and not self._with.solitude.lone:
             return await self.finish(work, self.call(work))
-        handler.spec.event.from_envelope(envelope)  # What does not fit needs no room.
+        event = handler.spec.event.from_envelope(envelope)  # What does not fit needs no room.
         async with self._room(work):
-            return await self.finish(work, self.call(work))
+            return await self.finish(work, self.call(work, event))
 
     def _refusal(self, work: Work) -> Exception:
         if isinstance(work.decoded, MalformedEventError):

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
+from nats.aio import client as theirs
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from glam_sdk._internal.guard import guarded
+from glam_sdk.messaging.header_lines import parsed_lines
 
 IS_INLINE: Final = version("nats-py").startswith("2.16.")
 
@@ -30,9 +32,23 @@ async def receive(client: Client, subject: str, take: Take) -> Subscription:
         return await client.subscribe(subject, future=Messages(take))
 
     async def callback(message: Msg) -> None:
-        take(message.subject, message.reply, message.headers or {}, message.data)
+        take(message.subject, message.reply, _headers(message), message.data)
 
     return await client.subscribe(subject, cb=callback)
+
+
+def quicken(client: Any) -> None:
+    """Have a client read messages and headers our way, where it is known to work.
+
+    With ``fast_mail_parser`` installed the client reads headers as that does, and is left alone.
+    """
+    if not IS_INLINE or getattr(theirs, "parse_email", None) is not None:
+        return
+    # Another version may not have what the parser is made of.
+    from glam_sdk.messaging.reading import QuickParser
+
+    client._parse_header_lines = parsed_lines  # noqa: SLF001 - neither has a public door
+    client._ps = QuickParser(client)  # noqa: SLF001
 
 
 class Messages(asyncio.Future[Msg]):
@@ -52,4 +68,10 @@ class Messages(asyncio.Future[Msg]):
 
     def set_result(self, result: Msg) -> None:
         """Pass on a message that the client has read."""
-        self.give(result.subject, result.reply, result.headers or {}, result.data)
+        self.give(result.subject, result.reply, _headers(result), result.data)
+
+
+def _headers(message: Msg) -> Mapping[str, str]:
+    """Return the headers that the client has read; ``fast_mail_parser`` has lists of values."""
+    found: Mapping[str, Any] = message.headers or {}
+    return {name: value if isinstance(value, str) else value[-1] for name, value in found.items()}

@@ -89,7 +89,9 @@ class Intake:
     def close(self) -> None:
         """Begin nothing any more; what comes is only collected."""
         self._is_open = False
-        self._unwanted += self._crew.take_back()
+        for message in self._crew.take_back():
+            message.prepared = None
+            self._unwanted.append(message)
         for room in self._rooms.values():
             self._unwanted += room.clear()
 
@@ -113,7 +115,8 @@ class Intake:
         return usable
 
     def _begin(self, message: JetStreamMessage) -> Coroutine[Any, Any, None] | None:
-        # Each has the other here, and the garbage collector nothing to do when one lets go.
+        # Each has the other, here and wherever a message leaves without being begun: when one lets
+        # go, the garbage collector has nothing to do.
         work, message.prepared = message.prepared, None
         return self._pipeline.begin(message, work)
 
@@ -136,6 +139,7 @@ class Intake:
             task = asyncio.create_task(self._pipeline.hand_back(message, later))
             self._returning.add(task)
             task.add_done_callback(self._returning.discard)
+        message.prepared = None
         self._wake()
         return False
 

@@ -37,8 +37,6 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.tracing import Span, error_type
 
-_DUPLICATE: Final = "duplicate"
-_NOT_FOR_US: Final = "replay_for_another"
 _RETRY: Final = "retry"
 _DEAD_LETTER: Final = "dead_letter"
 _LATER: Final = timedelta(seconds=5)
@@ -261,4 +259,7 @@ async def _returned(found: object) -> object:
 
 
 async def _raised(exc: BaseException) -> object:
-    raise exc
+    try:
+        raise exc
+    finally:
+        del exc  # it has this frame, and with it the message, for as long as anybody has it

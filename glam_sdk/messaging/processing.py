@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import get_current_span
 
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.context import SPAN_KEY
@@ -29,6 +30,8 @@ Note = Callable[["Work", float, int], None]
 class Processing(span):
     """Be one attempt, under its span and in the sender's context from now to its end.
 
+    Where its span cannot start, it goes on below the sender's.
+
     Args:
         observed: Makes the span and takes the measurements.
         work: The message and what is known about it.
@@ -44,7 +47,12 @@ class Processing(span):
         self._observed = observed
         self._work = work
         self._note = note
-        current = self._span = observed.start_span(work)
+        try:
+            current = observed.start_span(work)
+        except Exception as failure:  # noqa: BLE001 - somebody's processor or sampler
+            report("messaging.start_span", failure)
+            current = get_current_span(work.context)
+        self._span = current
         self._token = attach(Context({**work.context, SPAN_KEY: current}))
         self._started = perf_counter()
 

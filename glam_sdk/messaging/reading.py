@@ -3,19 +3,18 @@
 The client's parser tries its patterns on a buffer, one after the other, cuts each piece off, and
 awaits five calls for a message. What nearly all bytes are, whole messages of subscriptions of ours,
 is read here in one pass over what came; from the first byte that is anything else on, the client's
-own parser reads it. This is known to work with the versions that
-:mod:`~glam_sdk.messaging.inline` names.
+own parser reads it. This is known to work, and imported, with the versions that
+:mod:`~glam_sdk.messaging.inline` names; see its ``quicken``.
 """
 # None of the client's fields has a public door.
 # ruff: noqa: SLF001
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-from glam_sdk.messaging import inline
 from glam_sdk.messaging.header_lines import parsed_lines
 from glam_sdk.messaging.inline import Messages
 
@@ -27,13 +26,6 @@ _WORDS: Final = {b"MSG": (_LEAST, 5), b"HMSG": (_ALL,)}
 goes to, which not every message says, length of the headers, and of both together."""
 _LONG: Final = 128 * 1024
 """Of an unfinished message; from here on the client collects the rest."""
-
-
-def quicken(client: Any) -> None:
-    """Have a client read messages and headers this way, where it is known to work."""
-    if inline.IS_INLINE:
-        client._parse_header_lines = parsed_lines
-        client._ps = QuickParser(client)
 
 
 class QuickParser(Parser):

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
 
 from glam_sdk.messaging import inline
 from glam_sdk.messaging.header_lines import USUAL
+
+if inline.IS_INLINE:
+    from nats.aio.transport import TcpTransport
 
 _CROWDED_BYTES: Final = 1_000_000  # the client begins to wait for the socket at twice that
 _NAME: Final = re.compile(r"[A-Za-z0-9-]+")
@@ -81,8 +83,12 @@ def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = 
     client.stats["out_msgs"] += 1
     client.stats["out_bytes"] += size_bytes
     if at_once and not client._pending and type(client._transport) is TcpTransport:  # noqa: SLF001
-        client._transport.write(command)  # type: ignore[no-untyped-call] # noqa: SLF001
-        return True
+        try:
+            client._transport.write(command)  # type: ignore[no-untyped-call] # noqa: SLF001
+        except RuntimeError:
+            pass  # uvloop's, of a lost connection; the client will notice, and send what waits
+        else:
+            return True
     client._pending.append(command)  # noqa: SLF001
     client._pending_data_size += len(command)  # noqa: SLF001
     if queue.empty():

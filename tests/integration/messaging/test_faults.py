@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections import Counter
 from datetime import timedelta
@@ -200,6 +202,28 @@ async def test_wrong_credentials_are_one_clear_error():
             await Nats(bad, service_name="orders").start()
         assert "hunter2" not in str(caught.value)
         assert "NATS_PASSWORD" in str(caught.value)
+
+
+async def test_a_refusal_whose_words_are_lost_is_told_as_one():
+    """A server that closes while we still write resets the connection, and its ``-ERR`` is gone."""
+
+    async def refuse(reader, writer):
+        writer.write(b'INFO {"auth_required":true,"max_payload":1048576,"version":"2.15.0"}\r\n')
+        await reader.readline()
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        settings = NatsSettings(
+            servers=(f"nats://127.0.0.1:{port}",),
+            user="glam",
+            password="hunter2",
+            connect_timeout_s=0.5,
+        )
+        with pytest.raises(MessageBusError, match=r"reset.*Authorization Violation"):
+            await Nats(settings, service_name="orders").start()
 
 
 async def test_stop_is_safe_at_any_time(server):

@@ -91,6 +91,35 @@ def test_a_class_may_read_and_write_its_payload_itself():
     assert OrderMoved.from_envelope(old).place == "home"
 
 
+def test_a_class_may_read_its_payload_itself_whatever_its_base_does():
+    """A base's hook that says nothing to pydantic's own hides no method of another class."""
+
+    class Silent(Event):
+        @classmethod
+        def __pydantic_init_subclass__(cls, **options):
+            pass
+
+    class OrderSold(Silent, subject="evt.orders.sold"):
+        place: str
+
+        @classmethod
+        def model_validate(cls, obj, **options):
+            return super().model_validate({"place": obj.get("to"), **obj}, **options)
+
+    old = Envelope("e", "evt.orders.sold", datetime.now(UTC), {"to": "home"})
+    assert OrderSold.from_envelope(old).place == "home"
+
+
+def test_a_replaced_model_validate_reads_the_payload(monkeypatch):
+    """As a test may replace it, when the class has long been made."""
+    envelope = envelope_of(PLACED, source_service="orders")
+    other = PLACED.model_copy(update={"total": Decimal(1)})
+    monkeypatch.setattr(OrderPlaced, "model_validate", lambda _: other)
+    assert OrderPlaced.from_envelope(envelope) is other
+    monkeypatch.undo()
+    assert OrderPlaced.from_envelope(envelope) == PLACED
+
+
 def test_a_payload_that_does_not_fit_names_the_fields_and_not_the_values():
     """The error says what is wrong without repeating the data."""
     envelope = Envelope("e", "evt.orders.closed", datetime.now(UTC), {"order_id": "secret-value"})

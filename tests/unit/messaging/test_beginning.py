@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import coroutine
@@ -167,3 +169,17 @@ async def test_a_marked_function_may_return_anything_to_be_awaited(pipeline_of):
     message = Message()
     await pipeline_of(plain).process(message)
     assert message.settled == ["ack"]
+
+
+@pytest.mark.parametrize("handler", [succeed, wait, fail, ask])
+async def test_a_message_is_gone_when_it_is_settled(pipeline_of, handler):
+    """The garbage collector is not needed for it, whatever its handler did."""
+    pipeline, message = pipeline_of(handler), Message()
+    gone = weakref.ref(message)
+    gc.disable()
+    try:
+        await pipeline.process(message)
+        del message
+        assert gone() is None
+    finally:
+        gc.enable()

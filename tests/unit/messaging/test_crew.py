@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -259,6 +260,31 @@ async def test_others_have_their_turn_every_five_milliseconds(crew_of, monkeypat
     crew.offer(*messages(9))
     await watch()
     assert sorted(set(handled_at_turns)) == [0, 3, 5]
+
+
+async def test_the_five_milliseconds_are_those_of_all_tasks_together(crew_of, monkeypatch):
+    """Also of those that go on in the same turn, after all of their handlers have waited."""
+    now = 1.0
+    monkeypatch.setattr("glam_sdk.messaging.crew.monotonic", lambda: now)
+    gate, handled_at_turns = asyncio.Event(), []
+
+    async def work(message):
+        nonlocal now
+        if message.sequence < 4:
+            await gate.wait()
+        else:
+            now += 0.002
+
+    crew, done = crew_of(4, work)
+    crew.offer(*messages(34))
+    await until(lambda: len(crew.running) == 4)
+    gate.set()
+    while len(done) < 34:
+        await asyncio.sleep(0)
+        handled_at_turns.append(len(done))
+    counts = [later - sooner for sooner, later in pairwise(handled_at_turns)]
+    assert handled_at_turns[0] == 4 + 3
+    assert max(counts) == 3
 
 
 async def test_what_is_taken_back_is_not_prepared_any_more():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import nats.aio.client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 
 from glam_sdk.messaging import inline
 from glam_sdk.messaging.header_lines import USUAL, parsed_lines
-from glam_sdk.messaging.reading import quicken
+from glam_sdk.messaging.inline import Messages, quicken
 
 NAMES = st.one_of(st.sampled_from(sorted(USUAL)), st.text(max_size=6))
 VALUES = st.text(st.one_of(st.characters(), st.sampled_from(" \t\x0b\x1c\u00a0:\n")), max_size=12)
@@ -34,6 +40,21 @@ def test_a_line_without_a_colon_is_no_header():
     assert parsed_lines(raw) == Client._parse_header_lines(raw) == {"traceparent": "1"}
 
 
+@pytest.mark.parametrize("found", ["J\u00f6rg", ["Anna", "J\u00f6rg"]])
+async def test_a_client_with_a_mail_parser_reads_them_itself(found, monkeypatch):
+    """It reads encoded words then, and its newer versions return all values of a name."""
+    monkeypatch.setattr(
+        nats.aio.client, "parse_email", lambda _: SimpleNamespace(headers={"x-name": found})
+    )
+    client, got = Client(), []
+    quicken(client)
+    taken = Messages(lambda *given: got.append(given))
+    client._subs[1] = Subscription(client, 1, future=taken)
+    block = b"NATS/1.0\r\ntraceparent: 1\r\n\r\n"
+    await client._ps.parse(b"HMSG a 1 %d %d\r\n%b\r\n" % (len(block), len(block), block))
+    assert got == [("a", "", {"x-name": "J\u00f6rg"}, b"")]
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_client_of_another_version_reads_them_itself(is_known, monkeypatch):
     """Only where it is known to work is anything replaced."""
@@ -41,3 +62,19 @@ def test_a_client_of_another_version_reads_them_itself(is_known, monkeypatch):
     client = Client()
     quicken(client)
     assert (client._parse_header_lines is parsed_lines) is is_known
+
+
+def test_another_version_need_not_have_what_is_not_promised():
+    """Where the client's inner parts have moved, everything is imported all the same."""
+    code = """
+import importlib.metadata
+installed = importlib.metadata.version
+importlib.metadata.version = lambda name: "2.17.0" if name == "nats-py" else installed(name)
+import nats.aio.transport, nats.protocol.parser
+del nats.aio.transport.TcpTransport, nats.protocol.parser.AWAITING_CONTROL_LINE
+import glam_sdk.messaging
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert not done.returncode, done.stderr

@@ -523,3 +523,16 @@ async def test_messages_are_counted_and_timed_by_declared_labels(process, reader
     }
     counted = [(dict(p.attributes), p.value) for p in metrics["messaging.client.consumed.messages"]]
     assert counted == [(labels, 1), ({**labels, "error.type": "RuntimeError"}, 1)]
+
+
+async def test_an_event_that_comes_again_is_read_once(process, monkeypatch):
+    """Whether it fits is known before it has to wait for room, and then it is there."""
+    read = []
+
+    def look(payload):
+        read.append(payload)
+        return Placed(**payload)
+
+    monkeypatch.setattr(Placed, "model_validate", look)
+    assert await process(succeed, Recorded(body(), deliveries=2)) == ["ack"]
+    assert len(read) == 1

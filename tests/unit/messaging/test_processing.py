@@ -11,11 +11,13 @@ from time import time_ns
 import orjson
 import pytest
 import structlog.testing
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from glam_sdk._internal.afterwards import Afterwards, serving
 from glam_sdk.config import NatsSettings
@@ -234,3 +236,42 @@ async def test_a_consumer_puts_off_what_it_tells_while_it_runs(told):
     assert done == ["while it runs"]
     later("after it")
     assert done == ["while it runs", "after it"]
+
+
+class Unstartable(SpanProcessor):
+    """Be a processor of somebody's that fails at each CONSUMER span."""
+
+    def on_start(self, span, parent_context=None):
+        if span.kind is SpanKind.CONSUMER:
+            raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("deliveries", [1, 2])
+@pytest.mark.parametrize("handler", [succeed, fail])
+async def test_a_message_is_handled_and_settled_without_a_span_that_cannot_start(
+    told, handler, deliveries, monkeypatch
+):
+    """Whether it comes for the first time or may have a history; it is measured all the same."""
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+    told.processors.append(Unstartable())
+    message = Message(1, told, deliveries=deliveries)
+    await pipeline_of(told, handler).process(message)
+    assert message.acked_at
+    assert (len(told.spans), told.counted) == (0, 1)
+
+
+async def test_a_handler_whose_span_cannot_start_goes_on_with_the_senders_trace(told, monkeypatch):
+    """What it does itself is found there, as below a span that is not sampled."""
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    async def look(event: Placed) -> None:
+        seen.append(trace.get_current_span().get_span_context())
+
+    told.processors.append(Unstartable())
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    message = Message(1, told, headers={"traceparent": parent})
+    await pipeline_of(told, look).process(message)
+    assert [f"{found.trace_id:032x}" for found in seen] == [parent[3:35]]

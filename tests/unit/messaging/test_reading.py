@@ -37,7 +37,16 @@ FRAMES = st.one_of(
         ),
         st.sampled_from([b"", b"$JS.ACK.a.b"]),
     ),
-    st.sampled_from([b"+OK\r\n", b"PONG\r\n", b"MSG  evt.orders.placed\t1  2\r\nhi\r\n"]),
+    st.sampled_from(
+        [
+            b"+OK\r\n",
+            b"PING\r\n",
+            b"PONG\r\n",
+            b"-ERR 'Permissions Violation for Subscription to \"a\"'\r\n",
+            b"MSG  evt.orders.placed\t1  2\r\nhi\r\n",
+            message(OURS, b"x" * 140_000, HEADERS),
+        ]
+    ),
 )
 
 
@@ -45,6 +54,13 @@ def receiving(quickly):
     """Return a client without a connection, and what its three subscriptions receive."""
     client, got = Client(), []
     client._pongs = []
+    client._status, client._flush_queue = Client.CONNECTED, asyncio.Queue()
+    client._flusher_task = asyncio.Future()  # is there; what it would send stays where it is seen
+
+    async def note(exc):
+        got.append(str(exc))
+
+    client._error_cb = note
     if quickly:
         client._ps = QuickParser(client)
     for sid in (OURS, LIMITED):
@@ -58,7 +74,8 @@ def seen(client):
     """Return what a client has counted and keeps."""
     theirs = client._subs[THEIRS]._pending_queue
     waiting = [(each.subject, each.reply, each.headers, each.data) for each in theirs._queue]
-    return client.stats, {sid: sub._received for sid, sub in client._subs.items()}, waiting
+    received = {sid: sub._received for sid, sub in client._subs.items()}
+    return client.stats, received, waiting, client._pending
 
 
 async def read(client, chunks):
@@ -66,7 +83,10 @@ async def read(client, chunks):
         await client._ps.parse(chunk)
 
 
-@given(st.lists(FRAMES, max_size=8).map(b"".join), st.lists(st.integers(0, 400), max_size=6))
+PLACES = st.one_of(st.integers(0, 400), st.integers(100_000, 300_000))
+
+
+@given(st.lists(FRAMES, max_size=8).map(b"".join), st.lists(PLACES, max_size=6))
 def test_any_messages_are_received_as_the_client_receives_them(data, cuts):
     """In order, of whichever subscription, with the same counts, wherever the reads end."""
 

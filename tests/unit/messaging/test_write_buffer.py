@@ -26,9 +26,13 @@ class Flusher:
 
 
 class Written(list):
-    """Be the writer of a connection."""
+    """Be the writer of a connection, as uvloop has it."""
+
+    is_closed = False
 
     def write(self, data):
+        if self.is_closed:
+            raise RuntimeError("unable to perform operation; the handler is closed")
         self.append(data)
 
 
@@ -88,14 +92,19 @@ async def test_what_is_sent_alone_is_written_at_once():
     assert state(ours) == ([], 0, dict(theirs.stats), 0)
 
 
-@pytest.mark.parametrize("reason", ["something waits", "another transport"])
+@pytest.mark.parametrize("reason", ["something waits", "another transport", "closed"])
 async def test_what_cannot_be_written_at_once_is_put_into_the_buffer(reason):
-    """It must not overtake what waits there, and other transports know other ways."""
+    """It must not overtake what waits there, and other transports know other ways.
+
+    Nor does a lost connection, which the client has yet to notice, fail whoever sends.
+    """
     client, written = connected(), Written()
     client._transport = TcpTransport()
     client._transport._io_writer = written
     if reason == "something waits":
         put(client, b"PING\r\n")
+    elif reason == "closed":
+        written.is_closed = True
     else:
         client._transport = object()
     waiting = list(client._pending)
