@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.pool import PoolProxiedConnection, PoolResetState
+from sqlalchemy.pool import PoolResetState
 
 from glam_sdk.errors import DatabaseError
 
@@ -29,8 +29,6 @@ WRITING: Final = "BEGIN IMMEDIATE"
 QUERY_ONLY: Final = "glam_sqlite_query_only"
 """Execution option of transactions that SQLite lets write nothing, however they ask for it."""
 
-_TOLD: Final = "glam_sqlite_told"
-"""Name in a connection that was taken from the pool of what those two options say."""
 _BUSY_TIMEOUT_S: Final = 5.0
 _BUSY_PAUSE_S: Final = 0.02
 _KNOWN_AIOSQLITE: Final = "0.22."
@@ -120,6 +118,24 @@ def prepare(engine: Engine) -> None:
         for pragma in ("journal_mode = WAL", "foreign_keys = ON"):
             connection.run_async(lambda driver, sql=f"PRAGMA {pragma}": _wait_for(driver, sql))
 
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        sql: str = options.get(BEGIN, "BEGIN")
+        query_only: bool = options.get(QUERY_ONLY, False)
+        raw: Any = connection.connection.dbapi_connection
+        try:
+            if connection.info.get(QUERY_ONLY, False) is not query_only:
+                switch = f"PRAGMA query_only = {int(query_only)}"
+                raw.run_async(lambda driver: driver.execute(switch))
+                connection.info[QUERY_ONLY] = query_only
+            # Not by a cursor of SQLAlchemy's: that is three trips to the connection's thread.
+            raw.run_async(lambda driver: driver.execute(sql))
+        except sqlite3.Error as error:
+            raise exc.OperationalError(sql, None, error) from error
+        except asyncio.CancelledError as error:
+            connection.invalidate(error)  # it may still begin, with nobody to end it
+            raise
+
     def reset(connection: Any, _record: object, state: PoolResetState) -> None:
         if not state.terminate_only and connection.driver_connection.in_transaction:
             connection.rollback()
@@ -133,55 +149,7 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "connect", set_up)
     event.listen(engine, "invalidate", give_up)
     event.listen(engine, "reset", reset)
-    _begin_as_told(engine)
-
-
-def _begin_as_told(engine: Engine) -> None:
-    """Begin transactions as the options of their engine or connection say.
-
-    Not by a listener of the engine's event, which would make each execution a tenth dearer (see
-    ``DatabaseTelemetry.observe``). The dialect that begins in its place knows no options, so they
-    are noted on each connection that is taken.
-    """
-    dialect: Any = engine.dialect
-    of_engine, of_connection = (
-        dialect.set_engine_execution_options, dialect.set_connection_execution_options
-    )  # fmt: skip
-
-    def set_of_engine(engine: Engine, options: Mapping[str, Any]) -> None:
-        of_engine(engine, options)
-        told = _told(engine.get_execution_options())
-        take = type(engine).raw_connection
-
-        def raw_connection() -> PoolProxiedConnection:
-            taken = take(engine)
-            setattr(taken, _TOLD, told)
-            return taken
-
-        engine.raw_connection = raw_connection  # type: ignore[method-assign]  # of this one
-
-    def set_of_connection(connection: Connection, options: Mapping[str, Any]) -> None:
-        of_connection(connection, options)
-        setattr(connection.connection, _TOLD, _told(connection.get_execution_options()))
-
-    dialect.set_engine_execution_options = set_of_engine
-    dialect.set_connection_execution_options = set_of_connection
-    dialect.do_begin = _begin
-
-
-def _told(options: Mapping[str, Any]) -> tuple[str, bool]:
-    return options.get(BEGIN, "BEGIN"), options.get(QUERY_ONLY, False)
-
-
-def _begin(connection: PoolProxiedConnection) -> None:
-    sql, query_only = getattr(connection, _TOLD, None) or _told({})
-    raw: Any = connection.dbapi_connection
-    if connection.info.get(QUERY_ONLY, False) is not query_only:
-        switch = f"PRAGMA query_only = {int(query_only)}"
-        raw.run_async(lambda driver: driver.execute(switch))
-        connection.info[QUERY_ONLY] = query_only
-    # Not by a cursor of SQLAlchemy's: that is three trips to the connection's thread.
-    raw.run_async(lambda driver: driver.execute(sql))
+    event.listen(engine, "begin", begin)
 
 
 def wait_for_others(connection: Connection, milliseconds: int) -> None:

@@ -29,6 +29,7 @@ class OneTripCursor(aiosqlite.Cursor):
     _rows: Sequence[Any] = ()
     _has_more = False
     _is_spent = False
+    _is_closed = False
 
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
         """Execute a statement and fetch its first rows."""
@@ -38,6 +39,11 @@ class OneTripCursor(aiosqlite.Cursor):
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> aiosqlite.Cursor:
         """Execute a statement for each set of parameters."""
         await self._trip(self._do_all, sql, parameters)
+        return self
+
+    async def executescript(self, sql_script: str) -> aiosqlite.Cursor:
+        """Execute several statements."""
+        await self._trip(self._do_script, sql_script)
         return self
 
     async def _trip(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -53,11 +59,18 @@ class OneTripCursor(aiosqlite.Cursor):
             self._is_spent = True
             self._cursor.close()
 
+    def _do_script(self, sql: str) -> None:
+        self._begin()
+        self._cursor.executescript(sql)
+
     def _begin(self) -> None:
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed cursor.")
         self._rows, self._has_more = (), False
         if self._is_spent:
             self._is_spent = False
-            self._cursor = self._cursor.connection.cursor()
+            spent, self._cursor = self._cursor, self._cursor.connection.cursor()
+            self._cursor.row_factory, self._cursor.arraysize = spent.row_factory, spent.arraysize
 
     def _ask(self, sql: str, parameters: Iterable[Any]) -> None:
         self._begin()
@@ -93,7 +106,7 @@ class OneTripCursor(aiosqlite.Cursor):
 
     async def close(self) -> None:
         """Let go of what was not fetched."""
-        self._rows = ()
+        self._rows, self._is_closed = (), True
         if self._has_more:  # else the statement has ended by itself
             self._has_more = False
             await super().close()

@@ -39,6 +39,8 @@ class Outcome:
 
     settled: int = 0
     parked: int = 0
+    reached: set[int] = field(default_factory=set)
+    """Partitions of which a stream has something now."""
     failures: dict[int, Exception] = field(default_factory=dict)
     """Partitions that wait for another attempt, and why."""
 
@@ -104,6 +106,7 @@ class Dispatch:
             for error in list(outcome.failures.values())[:1]:
                 record_error(current, error)
             if report.acked:
+                outcome.reached = {batch[place].lane for place in report.acked}
                 async with self._writing(session) as writing:
                     ids = [batch[place].id for place in report.acked]
                     await store.settle(writing, ids, keep=bool(self._pace.keep_sent))

@@ -7,12 +7,12 @@ With PostgreSQL the same statement wakes the relays: ``NOTIFY`` reaches them at 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Dialect, Insert, Table, event, func, insert
+from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, event, func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -22,6 +22,8 @@ from glam_sdk.outbox.models import OutboxRow
 
 CHANNEL: Final = "glam_outbox"
 _PENDING: Final = "glam_outbox_pending"
+_READY: Final = "glam_outbox_insert"
+"""Name in a dialect of the INSERT that is prepared for it."""
 _TABLE: Final = cast("Table", OutboxRow.__table__)
 _INSERT: Final[Insert] = insert(_TABLE).inline()  # nobody asks for the number it gets
 _NOTIFY: Final[ColumnElement[Any]] = func.pg_notify(CHANNEL, "")
@@ -65,13 +67,24 @@ def _write(session: Session) -> None:
         return
     session.flush()
     rows = [one.row for one in pending]
-    pending.clear()
     # A session that is limited to one merchant hands out no connection; these rows are nobody's.
-    connection = Session.connection(session)
+    _insert(Session.connection(session), rows)
+    del pending[: len(rows)]  # only now: a commit that fails may be tried again
+
+
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     ready = _ready_for(connection.dialect)
-    now = utcnow()
-    sent = [ready.parameters({**row, "created_at": now}) for row in rows]
-    connection.exec_driver_sql(ready.sql, sent if len(sent) > 1 else sent[0]).close()
+    sent: list[Any] | None = None
+    if not connection.get_execution_options().get("schema_translate_map"):
+        now = utcnow()
+        # A value that cannot be prepared is SQLAlchemy's to refuse.
+        with suppress(Exception):
+            sent = [ready.parameters({**row, "created_at": now}) for row in rows]
+    if sent is None:
+        result = connection.execute(ready.statement, rows if len(rows) > 1 else rows[0])
+    else:
+        result = connection.exec_driver_sql(ready.sql, sent if len(sent) > 1 else sent[0])
+    result.close()
 
 
 class _ReadyInsert:
@@ -83,8 +96,8 @@ class _ReadyInsert:
 
     def __init__(self, dialect: Dialect) -> None:
         columns = _TABLE.columns
-        statement = _INSERT_AND_NOTIFY if dialect.name == "postgresql" else _INSERT
-        compiled: Any = statement.compile(dialect=dialect, column_keys=_COLUMNS)
+        self.statement = _INSERT_AND_NOTIFY if dialect.name == "postgresql" else _INSERT
+        compiled: Any = self.statement.compile(dialect=dialect, column_keys=_COLUMNS)
         self.sql = str(compiled)
         self._constant: dict[str, Any] = {
             name: value for name, value in compiled.params.items() if name not in columns
@@ -105,9 +118,12 @@ class _ReadyInsert:
         return row if self._in_place is None else self._in_place(row)
 
 
-@lru_cache(maxsize=8)
 def _ready_for(dialect: Dialect) -> _ReadyInsert:
-    return _ReadyInsert(dialect)
+    ready: _ReadyInsert | None = getattr(dialect, _READY, None)
+    if ready is None:
+        ready = _ReadyInsert(dialect)
+        setattr(dialect, _READY, ready)  # so that it goes with it
+    return ready
 
 
 @event.listens_for(ScopedSession, "after_soft_rollback")

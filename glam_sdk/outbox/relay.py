@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,7 @@ from glam_sdk.database import Database
 from glam_sdk.lifecycle import Check
 from glam_sdk.messaging.cancellation import end
 from glam_sdk.outbox import store
-from glam_sdk.outbox.dispatch import Dispatch
+from glam_sdk.outbox.dispatch import Dispatch, Outcome
 from glam_sdk.outbox.gauges import OutboxGauges
 from glam_sdk.outbox.models import outbox_metadata
 from glam_sdk.outbox.notify import Listener
@@ -26,6 +27,8 @@ from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.tracing import get_tracer
 
 _SCOPE: Final = "glam_sdk.outbox"
+_BATCHES_A_ROUND: Final = 100
+"""Where traffic never ends, something else has its turn after so many."""
 _log = get_logger(_SCOPE)
 
 
@@ -125,6 +128,7 @@ class Relay:
             Exception: What the database or the publisher raised; nothing unsent is lost.
         """
         settled, failures = await self._round()
+        self._recover()
         for failure in failures.values():
             raise failure
         return settled
@@ -134,36 +138,45 @@ class Relay:
             self._wake.clear()
             last_round = self._stopping
             try:
-                _, failures = await self._round()
+                await self._round(None if last_round else _BATCHES_A_ROUND)
                 await self._housekeep()
             except Exception as exc:  # noqa: BLE001 - a message pipeline outlives any one failure
                 self._outage = self._rest(self._outage)
                 self._failed(exc)
             else:
                 self._outage = None
-                self._judge(failures)
+                self._recover()
             if last_round:
                 return
             await self._sleep()
 
-    async def _round(self) -> tuple[int, dict[int, Exception]]:
-        """Send until nothing is left but what rests; return the failures by partition."""
+    async def _round(self, batches: int | None = None) -> tuple[int, dict[int, Exception]]:
+        """Send until nothing is left but what rests; return the failures by partition.
+
+        Args:
+            batches: End after so many, or once somebody has rested, and leave more to the next.
+        """
         now = asyncio.get_running_loop().time()
         # The last round is everybody's last attempt.
         kept = {p: rest for p, rest in self._resting.items() if rest.until > now}
         resting = {} if self._stopping else kept
-        settled, failures, at_once = 0, dict[int, Exception](), 1
+        settled, failures, at_once, sent = 0, dict[int, Exception](), 1, 0
         while at_once:
-            outcomes = await self._dispatch.send_batches(at_once, {*resting, *failures})
+            outcomes = await self._dispatch.send_batches(at_once, {*resting})
             for outcome in outcomes:
-                self._parked += outcome.parked
                 settled += outcome.settled
                 failures |= outcome.failures
+                resting |= self._note(outcome)
             is_full = any(outcome.settled >= self._pace.batch for outcome in outcomes)
             has_moved = any(outcome.settled or outcome.failures for outcome in outcomes)
             at_once = 2 if is_full else int(has_moved)
-        failed = {partition: self._rest(self._resting.get(partition)) for partition in failures}
-        self._resting = {**resting, **failed}
+            sent += len(outcomes)
+            if batches is not None and at_once and (sent >= batches or _is_over(resting)):
+                self._wake.set()
+                if sent < batches:
+                    return settled, failures  # others that were to be tried may still be waiting
+                break
+        self._resting = resting
         return settled, failures
 
     async def _sleep(self) -> None:
@@ -189,10 +202,19 @@ class Relay:
         now = asyncio.get_running_loop().time()
         return _Rest(failures + 1, now + wait.total_seconds())
 
-    def _judge(self, failures: dict[int, Exception]) -> None:
-        for failure in failures.values():
+    def _note(self, outcome: Outcome) -> dict[int, _Rest]:
+        """Take down which partitions a batch got on with; return how long the others rest."""
+        self._parked += outcome.parked
+        failed = {p: self._rest(self._resting.get(p)) for p in outcome.failures}
+        self._resting |= failed
+        for partition in outcome.reached.difference(failed):
+            self._resting.pop(partition, None)
+        for failure in outcome.failures.values():
             self._failed(failure)
-        if self._problem and not self._resting:
+        return failed
+
+    def _recover(self) -> None:
+        if self._problem and not (self._resting or self._outage):
             _log.info("outbox.recovered")
             self._problem = ""
 
@@ -209,3 +231,8 @@ class Relay:
         if now >= self._observe_at:
             self._observe_at = now + self._pace.observe_every.total_seconds()
             self._parked = self._gauges.record(await store.standing(self._db))
+
+
+def _is_over(resting: Mapping[int, _Rest]) -> bool:
+    now = asyncio.get_running_loop().time()
+    return any(rest.until <= now for rest in resting.values())

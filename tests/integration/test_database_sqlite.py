@@ -9,7 +9,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import MetaData, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -116,9 +116,34 @@ async def test_who_may_not_begin_hears_why(db: Database) -> None:
         await raw.driver_connection.execute("PRAGMA busy_timeout = 5000")
 
 
-def test_no_listener_makes_an_execution_dearer(db: Database) -> None:
-    """SQLAlchemy asks all it has, about each of its steps, once there is one for any of them."""
-    assert not db.engine.sync_engine._has_events
+async def test_options_of_a_connection_outlive_the_one_it_had(db: Database) -> None:
+    """A connection that was given up is replaced at the next BEGIN, and is told as before."""
+    async with db.engine.connect() as connection:
+        await connection.execution_options(**{sqlite.QUERY_ONLY: True})
+        assert await refuses(connection)
+        await connection.invalidate()
+        assert await refuses(connection)
+    query_only = db.engine.execution_options(**{sqlite.QUERY_ONLY: True})
+    async with query_only.connect() as connection:
+        assert await refuses(connection)
+        await connection.invalidate()
+        await connection.execution_options(other=1)
+        assert await refuses(connection)
+
+
+async def test_what_a_service_does_at_a_begin_is_in_the_transaction(db: Database) -> None:
+    """Its own listener comes after ours, so that what it writes is taken back with the rest."""
+
+    def note(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO words (word) VALUES ('noted')")
+
+    event.listen(db.engine.sync_engine, "begin", note)
+    async with db.engine.connect() as connection:
+        await connection.begin()
+        await connection.rollback()
+    event.remove(db.engine.sync_engine, "begin", note)
+    async with db.unit_of_work() as uow:
+        assert await uow.repository(Word).count() == 0
 
 
 async def test_a_connection_given_back_in_a_transaction_is_rolled_back(db: Database) -> None:

@@ -13,12 +13,15 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import MetaData, func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from glam_sdk.config import DatabaseSettings, NatsSettings
 from glam_sdk.database import Database
+from glam_sdk.errors import ValidationError
 from glam_sdk.events import Event, StreamSpec, decode
 from glam_sdk.messaging import Nats, Publisher
 from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, outbox_metadata
+from glam_sdk.outbox.pending import write_at_commit
 from glam_sdk.testing.nats import NatsServer
 
 ROOT = Path(__file__).parents[2]
@@ -187,3 +190,20 @@ async def test_transactions_that_wait_for_each_other_are_told_in_their_order(db,
     assert list((await stored(nats)).values()) == [[0, 1]]
     async with db.unit_of_work() as uow:
         await uow.session.execute(text("DROP TABLE locks"))
+
+
+async def test_a_transaction_is_not_kept_without_its_event(db):
+    """Who catches the error of a commit and commits again hears it again; nothing was sent."""
+    row = {"event_id": "1", "subject": "evt.a", "body": b"{}", "headers": {}}
+
+    async def swallow():
+        async with db.unit_of_work() as uow:
+            uow.session.add(OutboxRow(**row))
+            write_at_commit(uow.session, {**row, "partition": 99_999})  # no smallint
+            with pytest.raises(DBAPIError):
+                await uow.session.commit()
+
+    with pytest.raises(ValidationError):
+        await swallow()
+    async with db.unit_of_work(read_only=True) as uow:
+        assert await uow.session.scalar(select(func.count()).select_from(OutboxRow)) == 0

@@ -185,3 +185,40 @@ async def test_a_cursor_executes_again_after_a_batch(connection: aiosqlite.Conne
         assert cursor.rowcount == 1
         await cursor.execute("SELECT id FROM things WHERE id > 1000 ORDER BY id")
         assert await cursor.fetchall() == [(1001,), (1002,), (1003,), (1004,)]
+
+
+async def test_a_cursor_is_itself_after_a_batch(connection: aiosqlite.Connection) -> None:
+    """What was set on it holds for the next statement, which may be a script."""
+    async with connection.cursor() as cursor:
+        cursor.row_factory, cursor.arraysize = sqlite3.Row, 3
+        await cursor.executemany("DELETE FROM things WHERE id = ?", [(1,), (2,)])
+        await cursor.execute(ALL)
+        rows = list(await cursor.fetchmany())
+        assert (len(rows), cursor.arraysize, type(rows[0])) == (3, 3, sqlite3.Row)
+        await cursor.executemany("DELETE FROM things WHERE id = ?", [(3,), (4,)])
+        await cursor.executescript("DELETE FROM things; INSERT INTO things VALUES (1, 'new')")
+        await cursor.execute(ALL)
+        assert len(list(await cursor.fetchall())) == 1
+
+
+async def test_a_closed_cursor_executes_nothing(connection: aiosqlite.Connection) -> None:
+    """Whatever it did before: one statement, a batch or a script."""
+
+    async def closed(how: str) -> aiosqlite.Cursor:
+        cursor = await connection.cursor()
+        if how == "many":
+            await cursor.executemany("DELETE FROM things WHERE id = ?", [(1,), (2,)])
+        elif how == "script":
+            await cursor.executescript("DELETE FROM things WHERE id = 3")
+        elif how == "one":
+            await cursor.execute("DELETE FROM things WHERE id = 4")
+        await cursor.close()
+        return cursor
+
+    for how in ("nothing", "one", "many", "script"):
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            await (await closed(how)).execute("SELECT 1")
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            await (await closed(how)).executemany("DELETE FROM things WHERE id = ?", [(1,)])
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            await (await closed(how)).executescript("SELECT 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -21,6 +21,7 @@ from glam_sdk.errors import MessageBusError
 from glam_sdk.events import MESSAGE_ID_HEADER, Event, decode, envelope_of
 from glam_sdk.messaging import BatchReport
 from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace, outbox_metadata
+from glam_sdk.outbox.models import InboxRow
 from glam_sdk.outbox.partitions import PARTITIONS, partition_of
 
 
@@ -208,6 +209,71 @@ async def test_a_partition_that_fails_holds_up_no_other(db):
     await relay.stop()
     assert lanes.sent == [1, 11, 21, 0, 10, 20]
     assert await numbers(db) == []
+
+
+class Busy(Lanes):
+    """Have another event committed while each batch is sent, as long as somebody wants."""
+
+    def __init__(self, db: Database, wants: Callable[[int], Awaitable[bool]], most: int) -> None:
+        super().__init__()
+        self.batches = 0
+        self.ended = asyncio.Event()
+        self._db, self._wants, self._most = db, wants, most
+
+    async def publish_batch(self, messages, *, timeout):  # noqa: ASYNC109 - the protocol's
+        self.batches += 1
+        if self.batches < self._most and await self._wants(self.batches):
+            async with self._db.unit_of_work() as uow:
+                uow.emit(Placed(number=self.batches))
+        else:
+            self.ended.set()
+        return await super().publish_batch(messages, timeout=timeout)
+
+
+async def test_a_partition_that_failed_is_tried_again_beside_traffic_that_never_ends(db):
+    """After its rest, not when nothing else is left; the check speaks of it all the while."""
+    healthy: list[bool] = []
+
+    async def wants(batches: int) -> bool:
+        healthy.append((await relay.check()).healthy)
+        if batches == 5:
+            busy.failing = set()
+        return 0 not in busy.sent or not healthy[-1]
+
+    busy = Busy(db, wants, most=50)
+    relay = Relay(db, busy, pace=RelayPace(poll=timedelta(hours=1), first_backoff=timedelta(0)))
+    async with db.unit_of_work() as uow:
+        shipped = Shipped(order_id=UUID(int=1), number=0)
+        uow.emit(shipped)
+        uow.emit(Placed(number=1))
+    busy.failing = {partition_of(shipped, "evt.parcels.shipped")}
+    await relay.start()
+    async with asyncio.timeout(30):
+        await busy.ended.wait()
+    await relay.stop()
+    assert healthy[:5] == [True, False, False, False, False]
+    assert busy.batches < 50
+    assert await numbers(db) == []
+
+
+async def test_what_is_old_is_cleaned_beside_traffic_that_never_ends(db):
+    """A relay with always more to send does its other work after some batches."""
+
+    async def wants(_batches: int) -> bool:
+        async with db.unit_of_work(read_only=True) as uow:
+            return await uow.session.scalar(select(InboxRow.event_id)) is not None
+
+    busy = Busy(db, wants, most=300)
+    relay = Relay(db, busy, pace=RelayPace(poll=timedelta(hours=1), keep_inbox=timedelta(0)))
+    async with db.unit_of_work() as uow:
+        uow.session.add(InboxRow(durable="billing", event_id="old"))
+        uow.emit(Placed(number=0))
+    await relay.start()
+    async with asyncio.timeout(30):
+        await busy.ended.wait()
+    await relay.stop()
+    assert busy.batches < 300
+    assert busy.sent == [*range(busy.batches)]
 
 
 async def test_a_database_that_fails_is_tried_again_until_it_works(db):
