@@ -19,6 +19,21 @@ def app(telemetry):
 
 
 @pytest.fixture
+def emptying():
+    """Middleware that leaves nothing in the scope."""
+
+    class Emptying:
+        def __init__(self, inner):
+            self._inner = inner
+
+        async def __call__(self, scope, receive, send):
+            await self._inner(scope, receive, send)
+            scope.clear()
+
+    return Emptying
+
+
+@pytest.fixture
 def serve():
     """Serve an application for a block; the block's end waits for the requests to end."""
 

@@ -72,18 +72,9 @@ async def test_installing_after_the_first_request_works(asgi, telemetry):
     assert sent[0]["status"] == 200
 
 
-async def test_an_application_may_empty_its_scope(app, asgi, telemetry):
+async def test_an_application_may_empty_its_scope(app, asgi, emptying):
     """What we keep there is not looked for once the application has returned."""
-
-    class Emptying:
-        def __init__(self, inner):
-            self._inner = inner
-
-        async def __call__(self, scope, receive, send):
-            await self._inner(scope, receive, send)
-            scope.clear()
-
-    app.add_middleware(Emptying)
+    app.add_middleware(emptying)
     sent, raised = await asgi(app, path="/health/live")
     assert (sent[0]["status"], raised) == (200, None)
 

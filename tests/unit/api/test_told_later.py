@@ -168,17 +168,6 @@ async def test_it_is_put_off_while_the_application_lives(app, ask, telemetry, ex
     assert "/orders/3" in str(telemetry.lines)
 
 
-class Emptying:
-    """Middleware that leaves nothing in the scope."""
-
-    def __init__(self, inner):
-        self._inner = inner
-
-    async def __call__(self, scope, receive, send):
-        await self._inner(scope, receive, send)
-        scope.clear()
-
-
 class Kept:
     """Keeps the spans that are exported, decoded."""
 
@@ -224,7 +213,9 @@ async def test_a_span_that_nobody_sees_end_is_told_later_and_the_same(ask, expor
     assert later.start_time_unix_nano < later.end_time_unix_nano
 
 
-async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(app, ask, exported):
+async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(
+    app, ask, exported, emptying
+):
     """It has ended with the answer, and the application may do with its scope what it likes."""
     ended = []
 
@@ -238,7 +229,7 @@ async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(app
     async def task(n: int, tasks: BackgroundTasks, request: Request) -> None:
         tasks.add_task(afterwards, request)
 
-    app.add_middleware(Emptying)
+    app.add_middleware(emptying)
     with serving():
         await ask("/task/1")
     (span,) = exported()
@@ -247,8 +238,8 @@ async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(app
     assert "late" not in _told(span)[2]
 
 
-async def test_a_line_survives_a_scope_that_is_emptied(app, ask, telemetry):
-    app.add_middleware(Emptying)
+async def test_a_line_survives_a_scope_that_is_emptied(app, ask, telemetry, emptying):
+    app.add_middleware(emptying)
     with serving():
         await ask("/orders/1")
     (line,) = telemetry.logs("http.request")
