@@ -75,15 +75,8 @@ class _Turn:
             self._is_planned = True
             self._loop.call_soon(self._end)
         elif len(waiting) > _IN_A_ROW:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        with self._doing:
-            self.is_settling = True
-            try:
+            with self._doing:
                 self._next()
-            finally:
-                self.is_settling = False
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -92,12 +85,10 @@ class _Turn:
         """
         if not self._doing.acquire(timeout=_PATIENCE_S):
             return
-        self.is_settling = True
         try:
             while self._waiting:
                 self._next()
         finally:
-            self.is_settling = False
             self._doing.release()
 
     def _end(self) -> None:
@@ -112,10 +103,13 @@ class _Turn:
         if not self._waiting:  # another thread was faster
             return
         context, do, item = self._waiting.popleft()
+        self.is_settling = True
         try:
             context.run(do, item)
         except Exception as failure:  # noqa: BLE001 - the others have their turn
             self._fail(failure)
+        finally:
+            self.is_settling = False
 
     def _fail(self, failure: Exception) -> None:
         try:

@@ -48,7 +48,7 @@ class AccessLog:
         exc = exc if isinstance(exc, Exception) else None
         token = attach(exchange.line_context())
         try:
-            self._log.log_at((exchange.ended_ns or 0) / 1e9, level, event, fields, exc)
+            self._log.log_at(exchange.ended_s, level, event, fields, exc)
         finally:
             detach(token)
 
@@ -66,14 +66,14 @@ class AccessLog:
             return False
         key = (chain.service, chain.environment, outcome.key)
         template = self._templates.get(key) or self._learn(key, chain, exchange, outcome)
-        values = path, round(exchange.duration_s * 1000, 3), address
+        values = path, exchange.duration_ms, address
         if (take := chain.taker(exchange.context)) is not None:
             fields = template.fields | dict(zip(_VARYING, values, strict=True))
             record = _record(chain, exchange, fields)
             if record is None or not take(record):
                 return False
         line = template.fill(
-            (exchange.ended_ns or 0) / 1e9,
+            exchange.ended_s,
             exchange.span.get_span_context(),
             exchange.correlation_id,
             exchange.request_id,
@@ -125,8 +125,7 @@ def _record(chain: LogPipeline, exchange: Exchange, fields: dict[str, Any]) -> U
     """Return what is exported of the line."""
     shared = "info", _EVENT, _LOGGER, chain.service, chain.environment
     kind = kinds.get(shared) or learn_kind(shared)
-    ids = {"correlation_id": exchange.correlation_id, "request_id": exchange.request_id}
-    moment = (exchange.ended_ns or 0) / 1e9
     if kind is None:
         return None
-    return kind, moment, exchange.span.get_span_context(), ids, fields
+    ids = {"correlation_id": exchange.correlation_id, "request_id": exchange.request_id}
+    return kind, exchange.ended_s, exchange.span.get_span_context(), ids, fields

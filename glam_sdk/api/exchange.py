@@ -127,6 +127,16 @@ class Exchange:
             self.duration_s = perf_counter() - self.started
             self.ended_ns = time_ns()
 
+    @property
+    def ended_s(self) -> float:
+        """When it ended, in seconds since the Unix epoch."""
+        return (self.ended_ns or 0) / 1e9
+
+    @property
+    def duration_ms(self) -> float:
+        """How long it took, as log lines say it."""
+        return round(self.duration_s * 1000, 3)
+
     def keep(self) -> None:
         """Keep what the application may change from here on, and what still runs for it."""
         self.fields = cast("dict[str, Any]", self.context[HOLDER_KEY]).copy()
@@ -155,7 +165,7 @@ class Exchange:
 
     def ending(self) -> Outcome:
         """Return how it ended."""
-        error_type = None if self.went_well or not self.has_failed else self.error_type()
+        error_type = self.error_type() if self.has_failed else None
         return outcome_of(self.kind, self.route, self.status, error_type)
 
     def stop_span(self) -> bool:
@@ -177,8 +187,6 @@ class Exchange:
             if outcome.span_name is not None:
                 span.update_name(outcome.span_name)
             span.set_attributes(outcome.added)
-        if self.code is None and self.error is None and not outcome.has_failed:
-            return
         if (code := self.shown_code()) is not None:
             span.set_attribute(conv.GLAM_ERROR_CODE, code)
         if outcome.has_failed:
@@ -213,7 +221,7 @@ class Exchange:
             conv.URL_PATH: shown_path(self.path),
             conv.HTTP_ROUTE: found.get(conv.HTTP_ROUTE),
             conv.HTTP_RESPONSE_STATUS_CODE: found.get(conv.HTTP_RESPONSE_STATUS_CODE),
-            "duration_ms": round(self.duration_s * 1000, 3),
+            "duration_ms": self.duration_ms,
             conv.CLIENT_ADDRESS: client[0] if client else None,
             conv.ERROR_TYPE: found.get(conv.ERROR_TYPE),
             conv.GLAM_ERROR_CODE: self.shown_code(),

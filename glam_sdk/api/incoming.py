@@ -20,7 +20,7 @@ from glam_sdk._internal.ids import new_ids
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.propagation import extract
 
-MAX_HEADER_BYTES: Final = 8_192
+_MAX_HEADER_BYTES: Final = 8_192
 _MAX_TRACEPARENT_BYTES: Final = 512
 _MAX_TRACESTATE_BYTES: Final = 512
 # W3C Baggage 3.3.2: at least so many members must be passed on, more need not.
@@ -69,14 +69,14 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Make one list of several headers of one name (RFC 9110, section 5.2), of those we read."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _WANTED and len(value) <= MAX_HEADER_BYTES:
+        if name in _WANTED and len(value) <= _MAX_HEADER_BYTES:
             found[name] = b"%b,%b" % (found[name], value) if name in found else value
     return found
 
 
 def text_of(value: bytes | None) -> str:
     """Return a header's value as text; one over 8 KiB counts as absent."""
-    return "" if value is None or len(value) > MAX_HEADER_BYTES else value.decode("latin-1")
+    return "" if value is None or len(value) > _MAX_HEADER_BYTES else value.decode("latin-1")
 
 
 def _trace_headers(headers: Headers) -> dict[str, str]:
@@ -93,8 +93,6 @@ def _trace_headers(headers: Headers) -> dict[str, str]:
 
 def _well_formed_members(text: str) -> str:
     """Return the well-formed members of a ``baggage`` header, up to the limits."""
-    if len(text) > MAX_HEADER_BYTES:
-        return ""
     members = text.split(",", _MAX_BAGGAGE_MEMBERS)[:_MAX_BAGGAGE_MEMBERS]
     return ",".join(member for member in members if _BAGGAGE_MEMBER.match(member))
 

@@ -206,8 +206,7 @@ class TelemetryMiddleware:
                 with guarded("api.end_span"):
                     exchange.tell_span(outcome.span_name, outcome.added)
             self._instruments.closed(exchange, outcome)
-            if exchange.code is not None or exchange.error is not None:
-                self._instruments.failed(exchange, outcome)
+            self._instruments.failed(exchange, outcome)
             self._access_log.write(exchange, outcome)
         except Exception as exc:  # noqa: BLE001 - as above
             report("api.tell", exc)

@@ -19,6 +19,23 @@ def app(telemetry):
 
 
 @pytest.fixture
+def kept():
+    """Be an exporter that keeps what it is given, decoded as messages of a class."""
+
+    class Kept:
+        def __init__(self, message):
+            self._message = message
+            self.messages = []
+
+        def export(self, batch):
+            self.messages += [self._message.FromString(body) for _scope, body in batch]
+
+        def shutdown(self): ...
+
+    return Kept
+
+
+@pytest.fixture
 def emptying():
     """Middleware that leaves nothing in the scope."""
 

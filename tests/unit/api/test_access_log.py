@@ -147,29 +147,16 @@ async def test_no_long_address_is_kept(asgi, telemetry, length):
     assert _is_plain_address.cache_info().currsize == 1
 
 
-class Kept:
-    """Be the exporter of log records and keep what it is given."""
-
-    def __init__(self):
-        self.records = []
-
-    def export(self, batch):
-        self.records += [LogRecord.FromString(body) for _, body in batch]
-
-    def shutdown(self): ...
-
-
 @pytest.fixture
-def exported(telemetry, monkeypatch):
+def exported(telemetry, monkeypatch, kept):
     """Return the records of access lines, as they are exported in production."""
     provider = LeanLoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(processor := EncodedLogProcessor(Kept()))
+    provider.add_log_record_processor(processor := EncodedLogProcessor(exporter := kept(LogRecord)))
     monkeypatch.setattr(logs.pipeline(), "provider", provider)
 
     def records():
         processor.force_flush()
-        found = processor._exporter.records
-        return [each for each in found if each.body.string_value == "http.request"]
+        return [each for each in exporter.messages if each.body.string_value == "http.request"]
 
     yield records
     processor.shutdown()

@@ -168,31 +168,19 @@ async def test_it_is_put_off_while_the_application_lives(app, ask, telemetry, ex
     assert "/orders/3" in str(telemetry.lines)
 
 
-class Kept:
-    """Keeps the spans that are exported, decoded."""
-
-    def __init__(self):
-        self.spans = []
-
-    def export(self, batch):
-        self.spans += [Span.FromString(body) for _scope, body in batch]
-
-    def shutdown(self): ...
-
-
 @pytest.fixture
-def exported(telemetry):
+def exported(telemetry, kept):
     """Spans that nobody sees but our exporter, as in production."""
     provider = trace.get_tracer_provider()
     if not isinstance(provider, LeanTracerProvider):
         pytest.skip("is about our own spans")
     handover = provider._active_span_processor
     seen, handover.readers = handover.readers, ()
-    provider.add_span_processor(processor := EncodedSpanProcessor(Kept()))
+    provider.add_span_processor(processor := EncodedSpanProcessor(exporter := kept(Span)))
 
     def spans():
         processor.force_flush()
-        return processor._exporter.spans
+        return exporter.messages
 
     yield spans
     handover.readers = seen

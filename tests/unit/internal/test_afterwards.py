@@ -24,6 +24,15 @@ def later(done):
     return Afterwards(done.append)
 
 
+async def _one_turn(later, seen=lambda: True):
+    """Put two items off, and look when the turn is over."""
+    with serving():
+        later(1)
+        later(2)
+        await asyncio.sleep(0)
+        assert seen()
+
+
 def test_without_a_serving_loop_it_is_done_at_once(done, later):
     later(1)
 
@@ -254,17 +263,8 @@ def test_a_fault_is_seen_in_a_test_and_the_others_are_done():
             raise RuntimeError("ours")
         done.append(item)
 
-    later = Afterwards(do)
-
-    async def serve():
-        with serving():
-            later(1)
-            later(2)
-            await asyncio.sleep(0)
-            assert done == [2]
-
     with pytest.raises(RuntimeError, match="ours"):
-        asyncio.run(serve())
+        asyncio.run(_one_turn(Afterwards(do), seen=lambda: done == [2]))
 
 
 def test_another_thread_may_settle_it(done, later):
@@ -289,16 +289,8 @@ def test_an_interrupt_does_not_keep_the_others_waiting():
             raise KeyboardInterrupt
         done.append(item)
 
-    later = Afterwards(do)
-
-    async def serve():
-        with serving():
-            later(1)
-            later(2)
-            await asyncio.sleep(0)
-
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(serve())
+        asyncio.run(_one_turn(Afterwards(do)))
     assert done == [2]
 
 
