@@ -37,13 +37,13 @@ def with_correlation_id(correlation_id: str, context: Context | None = None) -> 
     return baggage.set_baggage(CORRELATION_ID_KEY, correlation_id, context)
 
 
-def with_ids(request_id: str, correlation_id: str, context: Context) -> Context:
-    """Return a context that has both ids, made in one step."""
+def with_ids(request_id: str, correlation_id: str, context: Context) -> dict[str, object]:
+    """Return what a context has and both ids, for a context to be made of."""
     members = {CORRELATION_ID_KEY: correlation_id}
     carried = context.get(BAGGAGE_KEY)
     if carried is not None and isinstance(carried, Mapping):
         members = {**carried, **members}
-    return Context({**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members})
+    return {**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members}
 
 
 def request_id(context: Context | None = None) -> str | None:

@@ -76,7 +76,7 @@ class _Turn:
             self._loop.call_soon(self._end)
         elif len(waiting) > _IN_A_ROW:
             with self._doing:
-                self._next()
+                self._do(1)
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -87,7 +87,7 @@ class _Turn:
             return
         try:
             while self._waiting:
-                self._next()
+                self._do(len(self._waiting))
         finally:
             self._doing.release()
 
@@ -99,15 +99,19 @@ class _Turn:
             if self._is_planned:
                 self._loop.call_soon(self._end)
 
-    def _next(self) -> None:
-        if not self._waiting:  # another thread was faster
-            return
-        context, do, item = self._waiting.popleft()
+    def _do(self, count: int) -> None:
+        """Do the first ones."""
+        waiting = self._waiting
         self.is_settling = True
         try:
-            context.run(do, item)
-        except Exception as failure:  # noqa: BLE001 - the others have their turn
-            self._fail(failure)
+            for _ in range(count):
+                if not waiting:  # another thread was faster, or one of them settled the rest
+                    return
+                context, do, item = waiting.popleft()
+                try:
+                    context.run(do, item)
+                except Exception as failure:  # noqa: BLE001 - the others have their turn
+                    self._fail(failure)
         finally:
             self.is_settling = False
 

@@ -39,7 +39,7 @@ def random_bits(count: int) -> int:
 
 def new_ids() -> tuple[str, str]:
     """Return a new request id and a new correlation id, in the forms old services know."""
-    digits = f"{_bits(96):024x}"
+    digits = _bits(96).to_bytes(12).hex()
     return "req_" + digits[:12], "corr_" + digits[12:]
 
 

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import random
-from functools import lru_cache
+from math import floor
 from typing import Any, Final
 
-from opentelemetry.context import attach, detach
+import orjson
+from opentelemetry.context import Context, attach, detach
 
 from glam_sdk.api.attributes import Outcome
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry import conventions as conv
-from glam_sdk.telemetry.log_template import LineTemplate, is_plain
-from glam_sdk.telemetry.log_usual import Usual, kinds, learn_kind
-from glam_sdk.telemetry.logs import LogPipeline, get_logger
+from glam_sdk.telemetry.log_context import HOLDER_KEY
+from glam_sdk.telemetry.log_encoding import whole_second
+from glam_sdk.telemetry.log_template import LineTemplate
+from glam_sdk.telemetry.log_usual import FLAGS
+from glam_sdk.telemetry.logs import get_logger
 
 _LOGGER: Final = "glam_sdk.access"
 _EVENT: Final = "http.request"
 _VARYING: Final = (conv.URL_PATH, "duration_ms", conv.CLIENT_ADDRESS)
 _MAX_TEMPLATES: Final = 1024
+_MAX_ADDRESSES: Final = 1024
 _MAX_ADDRESS: Final = 64  # characters: behind a proxy it may be any text, and it is remembered
-_is_plain_address: Final = lru_cache(maxsize=1024)(is_plain)
+_MAX_PATH: Final = 1024  # characters: longer ones may have to be cut
+_dumps: Final = orjson.dumps
+
+
+class _Addresses(dict[Any, bytes | None]):
+    """Hold addresses of callers as JSON; None for one that is not remembered."""
+
+    __slots__ = ()
+
+    def __missing__(self, address: Any) -> bytes | None:
+        if type(address) is not str or len(address) > _MAX_ADDRESS or "://" in address:
+            return None
+        if len(self) >= _MAX_ADDRESSES:
+            self.clear()
+        self[address] = shown = _dumps(address)
+        return shown
+
+
+_addresses: Final = _Addresses()
 
 
 class AccessLog:
@@ -35,13 +57,27 @@ class AccessLog:
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._log = get_logger(_LOGGER)
-        self._templates: dict[tuple[object, ...], LineTemplate] = {}
+        self._has_all = settings.access_log == "on"
+        # Of requests that ended alike and well; how they ended is one object for all of them.
+        self._templates: dict[Outcome, LineTemplate] = {}
 
     def write(self, exchange: Exchange, outcome: Outcome) -> None:
         """Log a finished exchange."""
-        level = self._level(exchange, has_failed=outcome.has_failed)
-        if level is None or (level == "info" and self._from_template(exchange, outcome)):
-            return
+        template = self._templates.get(outcome)
+        if (
+            template is None
+            or not exchange.went_well
+            or exchange.is_excluded
+            or exchange.is_websocket
+        ):
+            level = self._level(exchange, has_failed=outcome.has_failed)
+            if level is not None:
+                self._write(level, exchange, outcome)
+        elif (self._has_all or self._is_picked(exchange)) and not self._fill(template, exchange):
+            self._write("info", exchange, outcome)
+
+    def _write(self, level: str, exchange: Exchange, outcome: Outcome) -> None:
+        """Log it the whole way."""
         fields = exchange.log_fields(outcome)
         event = "websocket.closed" if exchange.is_websocket else _EVENT
         exc = exchange.shown_error if level == "error" else None
@@ -51,51 +87,64 @@ class AccessLog:
             self._log.log_at(exchange.ended_s, level, event, fields, exc)
         finally:
             detach(token)
+        if (
+            level == "info"
+            and exchange.went_well
+            and event == _EVENT
+            and conv.CLIENT_ADDRESS in fields
+        ):
+            self._learn(exchange, outcome, fields)
 
-    def _from_template(self, exchange: Exchange, outcome: Outcome) -> bool:
+    def _learn(self, exchange: Exchange, outcome: Outcome, fields: dict[str, Any]) -> None:
+        """Make a template of the line as it would be without the request's own fields."""
+        chain, known = self._log.chain("info"), self._templates.get(outcome)
+        if chain is None or (known is not None and known.is_of(chain)):
+            return
+        context = Context({**exchange.context, HOLDER_KEY: {}})
+        line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, context)
+        if len(self._templates) >= _MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[outcome] = LineTemplate(line, _VARYING)
+
+    def _fill(self, template: LineTemplate, exchange: Exchange) -> bool:
         """Write the line of a usual request; False for one that needs to go the whole way."""
-        chain, client, path = self._log.chain("info"), exchange.client, exchange.path
-        if chain is None or not chain.is_at_rest or not client or exchange.fields:
+        chain, client, path = self._log.usual_chain("info"), exchange.client, exchange.path
+        if (
+            chain is None
+            or template.service is not chain.service  # as in is_of, whose call would be felt
+            or template.environment is not chain.environment
+            or not client
+            or len(path) > _MAX_PATH
+            or "://" in path
+        ):
             return False
-        address = client[0]
-        if type(address) is not str or len(address) > _MAX_ADDRESS:
+        fields = exchange.fields or {}
+        own = template.own_json(fields) if fields else b""
+        (_, request_id), (_, correlation_id), (_, trace_id), _ = exchange.headers
+        span, created = exchange.span.get_span_context(), exchange.ended_s
+        lasted, second = exchange.duration_ms, floor(created)
+        try:
+            line = template.text % (
+                whole_second(second),
+                (created - second) * 1e6,
+                trace_id,
+                span[1],
+                FLAGS[span[3] & 255],
+                correlation_id,
+                request_id,
+                own,
+                _dumps(path),
+                _dumps(lasted),
+                _addresses[client[0]],
+            )
+        except TypeError:  # own fields or an address that are not plain, or a lone surrogate
             return False
-        if not _is_plain_address(address) or not is_plain(path):
-            return False
-        if exchange.is_websocket or exchange.code is not None or exchange.error is not None:
-            return False
-        key = (chain.service, chain.environment, outcome.key)
-        template = self._templates.get(key) or self._learn(key, chain, exchange, outcome)
-        values = path, exchange.duration_ms, address
-        if (take := chain.taker(exchange.context)) is not None:
-            fields = template.fields | dict(zip(_VARYING, values, strict=True))
-            record = _record(chain, exchange, fields)
-            if record is None or not take(record):
+        if chain.provider is not None:
+            filled = created, span, (correlation_id, request_id), fields, (path, lasted, client[0])
+            if not template.export(chain, exchange.context, filled):
                 return False
-        line = template.fill(
-            exchange.ended_s,
-            exchange.span.get_span_context(),
-            exchange.correlation_id,
-            exchange.request_id,
-            *values,
-        )
         chain.write(line)
         return True
-
-    def _learn(
-        self,
-        key: tuple[object, ...],
-        chain: LogPipeline,
-        exchange: Exchange,
-        outcome: Outcome,
-    ) -> LineTemplate:
-        """Make a template of the line as it would be without one."""
-        fields = exchange.log_fields(outcome)
-        line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, exchange.line_context())
-        template = LineTemplate(line, _VARYING)
-        if len(self._templates) < _MAX_TEMPLATES:
-            self._templates[key] = template
-        return template
 
     def late_failure(self, exchange: Exchange, exc: Exception) -> None:
         """Log what failed after the response was complete, such as a background task."""
@@ -111,21 +160,14 @@ class AccessLog:
             return None
         if exchange.status is not None and exchange.status >= 400:
             return "warning"
+        return "info" if self._has_all or self._is_picked(exchange) else None
+
+    def _is_picked(self, exchange: Exchange) -> bool:
+        """Tell whether a request that went well gets its line where not all do."""
         settings = self._settings
-        if settings.access_log == "on" or exchange.duration_s >= settings.slow_request_s:
-            return "info"
-        if settings.access_log == "sampled":
-            # Not a secret: the choice only thins out lines.
-            wanted = random.random() < settings.access_log_sample_ratio  # noqa: S311
-            return "info" if wanted else None
-        return None
-
-
-def _record(chain: LogPipeline, exchange: Exchange, fields: dict[str, Any]) -> Usual | None:
-    """Return what is exported of the line."""
-    shared = "info", _EVENT, _LOGGER, chain.service, chain.environment
-    kind = kinds.get(shared) or learn_kind(shared)
-    if kind is None:
-        return None
-    ids = {"correlation_id": exchange.correlation_id, "request_id": exchange.request_id}
-    return kind, exchange.ended_s, exchange.span.get_span_context(), ids, fields
+        if exchange.duration_s >= settings.slow_request_s:
+            return True
+        # Not a secret: the choice only thins out lines.
+        return (
+            settings.access_log == "sampled" and random.random() < settings.access_log_sample_ratio  # noqa: S311
+        )

@@ -11,7 +11,7 @@ from glam_sdk._internal.redact import redact_query
 from glam_sdk.api.incoming import Headers, text_of
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.http_methods import known_method, span_method
-from glam_sdk.telemetry.tracing import PlainAttributes
+from glam_sdk.telemetry.tracing import BegunAttributes, PlainAttributes, SharedAttributes
 
 _KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 # What a caller may write into a span, in characters.
@@ -71,7 +71,7 @@ class Outcome:
 
     attributes: Mapping[str, Any]
     key: tuple[Any, ...]
-    added: PlainAttributes
+    added: SharedAttributes
     span_name: str | None
     has_failed: bool
 
@@ -93,7 +93,7 @@ def outcome_of(
         conv.HTTP_RESPONSE_STATUS_CODE: status,
         conv.ERROR_TYPE: error_type,
     }
-    added = PlainAttributes({name: value for name, value in found.items() if value is not None})
+    added = SharedAttributes({name: value for name, value in found.items() if value is not None})
     attributes = {**kind.attributes, **added}
     name = None if route is None else f"{kind.method} {route}"
     key = tuple(attributes.values())
@@ -105,7 +105,7 @@ def shown_path(path: str) -> str:
     return path if len(path) <= _MAX_PATH else path[:_MAX_PATH]
 
 
-def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -> PlainAttributes:
+def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -> BegunAttributes:
     """Return the attributes of the SERVER span that are known before routing.
 
     Args:
@@ -115,28 +115,29 @@ def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -
     """
     host, user_agent = headers.get(b"host", b""), headers.get(b"user-agent", b"")
     find = _of_client if len(host) + len(user_agent) <= _MAX_HEADER else _of_client.__wrapped__
-    attributes = PlainAttributes(find(kind, scope.get("http_version", "1.1"), host, user_agent))
-    attributes[conv.URL_PATH] = shown_path(scope["path"])
+    shared = find(kind, scope.get("http_version", "1.1"), host, user_agent)
+    path: str = scope["path"]
+    own = PlainAttributes({conv.URL_PATH: path if len(path) <= _MAX_PATH else shown_path(path)})
     if scope["type"] == "websocket":
-        attributes[conv.NETWORK_PROTOCOL_NAME] = "websocket"
+        own[conv.NETWORK_PROTOCOL_NAME] = "websocket"
     if scope.get("query_string"):
         query = scope["query_string"][:_MAX_QUERY].decode("latin-1")
-        attributes[conv.URL_QUERY] = redact_query(query)
+        own[conv.URL_QUERY] = redact_query(query)
     client = scope.get("client")
     if client and client[0]:
-        attributes[conv.CLIENT_ADDRESS] = str(client[0])
-    return attributes
+        own[conv.CLIENT_ADDRESS] = str(client[0])
+    return shared, own
 
 
 @lru_cache(maxsize=256)
-def _of_client(kind: Kind, version: str, host: bytes, user_agent: bytes) -> Mapping[str, Any]:
+def _of_client(kind: Kind, version: str, host: bytes, user_agent: bytes) -> SharedAttributes:
     """Return what all requests of one kind and one client have in common."""
     found: dict[str, Any] = {**kind.attributes, conv.NETWORK_PROTOCOL_VERSION: version}
     if kind.original is not None:
         found[conv.HTTP_REQUEST_METHOD_ORIGINAL] = kind.original
     if shown := text_of(user_agent)[:_MAX_HEADER]:
         found[conv.USER_AGENT_ORIGINAL] = shown
-    return found | _server_address(text_of(host))
+    return SharedAttributes(found | _server_address(text_of(host)))
 
 
 def _server_address(host: str) -> dict[str, Any]:

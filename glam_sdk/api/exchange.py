@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, time_ns
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from opentelemetry.context import Context
@@ -58,6 +58,8 @@ class Exchange:
     is_excluded: bool
     request_id: str
     correlation_id: str
+    headers: list[tuple[bytes, bytes]]
+    """What every response carries: request, correlation and trace id, and the service's name."""
     count_active: Callable[[float], None] | None = None
     """Adds to the number of active requests like this one; None where others count it, or none."""
     started: float = field(default_factory=perf_counter)
@@ -78,7 +80,7 @@ class Exchange:
     ended_ns: int | None = None
     fields: Fields | None = None
     """Of the request's log line, as they were when it ended."""
-    tell_span: Callable[[str | None, tracing.PlainAttributes], None] | None = None
+    tell_span: tracing.Tell | None = None
     """Puts the outcome on a span that has stopped, and hands it over."""
     client: Sequence[Any] | None = None
     """As the scope had it at the end: middleware may know a caller behind a proxy."""
@@ -135,11 +137,12 @@ class Exchange:
     @property
     def duration_ms(self) -> float:
         """How long it took, as log lines say it."""
-        return round(self.duration_s * 1000, 3)
+        return int(self.duration_s * 1e6 + 0.5) / 1000  # round() goes by way of text
 
     def keep(self) -> None:
         """Keep what the application may change from here on, and what still runs for it."""
-        self.fields = cast("dict[str, Any]", self.context[HOLDER_KEY]).copy()
+        holder: Any = self.context[HOLDER_KEY]
+        self.fields = holder.copy()
         self.client = self.scope.get("client")
         route = _attributes(self.span).get(conv.HTTP_ROUTE) if self.is_joined else None
         self.route = route or route_template(self.scope, self)
@@ -165,13 +168,8 @@ class Exchange:
 
     def ending(self) -> Outcome:
         """Return how it ended."""
-        error_type = self.error_type() if self.has_failed else None
+        error_type = None if self.went_well or not self.has_failed else self.error_type()
         return outcome_of(self.kind, self.route, self.status, error_type)
-
-    def stop_span(self) -> bool:
-        """End the span but for its outcome; False where somebody sees it end."""
-        self.tell_span = tracing.stop(self.span, self.ended_ns)
-        return self.tell_span is not None
 
     def complete_span(self) -> None:
         """Put the outcome on the span."""

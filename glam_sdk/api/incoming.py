@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, SpanContext
 
 from glam_sdk import context
 from glam_sdk._internal.guard import guarded
@@ -43,9 +43,18 @@ _new_tuple: Final = tuple.__new__
 
 
 class Origin(NamedTuple):
-    """Hold the context a request is handled in and the ids it has."""
+    """Hold what a request continues and the ids it has.
 
-    context: Context
+    Attributes:
+        sender: The span to continue, if there is one that is trusted.
+        context: What the request's context has besides its own span: baggage and ids.
+        links: In place of a parent that is not trusted.
+        request_id: The caller's, or a new one.
+        correlation_id: Likewise.
+    """
+
+    sender: SpanContext | None
+    context: Mapping[str, object]
     links: Sequence[Link]
     request_id: str
     correlation_id: str
@@ -108,7 +117,7 @@ def _is_tracestate(text: str) -> bool:
 
 
 def origin_of(headers: Headers, settings: HttpSettings, current: Context) -> Origin:
-    """Return the context the request is handled in, and links in place of a distrusted parent.
+    """Return what the request continues, with links in place of a distrusted parent, and its ids.
 
     With ``trust_incoming="edge"`` the caller's trace becomes a link, its sampling decision is
     ignored, and of its baggage only the members in ``baggage_allowed`` are kept.
@@ -137,8 +146,14 @@ def origin_of(headers: Headers, settings: HttpSettings, current: Context) -> Ori
     elif (carried := base and context.correlation_id(base)) and context.is_valid_id(carried):
         correlation_id = carried
     made = context.with_ids(request_id, correlation_id, base)
+    sender = _sender_in(base) if base else None
     # The class's own constructor is a function of Python's.
-    return _new_tuple(Origin, (made, links, request_id, correlation_id))
+    return _new_tuple(Origin, (sender, made, links, request_id, correlation_id))
+
+
+def _sender_in(base: Context) -> SpanContext | None:
+    found = trace.get_current_span(base).get_span_context()
+    return found if found.is_valid else None
 
 
 def _distrust(

@@ -38,6 +38,7 @@ from glam_sdk.telemetry import tracing
 from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
 
+_SERVER: Final = SpanKind.SERVER
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 # FastAPI's own telemetry, also that of mounted applications, stands aside where it finds this key.
 _NATIVE_KEY: Final = "fastapi.telemetry"
@@ -78,7 +79,7 @@ class TelemetryMiddleware:
         scope[SCOPE_KEY] = exchange
         scope["glam.runtime"] = self._runtime
         scope.setdefault(_NATIVE_KEY, None)
-        wire = Wire(exchange, receive, send, headers=self._headers(exchange), finish=self._finish)
+        wire = Wire(exchange, receive, send, self._finish)
         token = attach(exchange.context)
         try:
             await self.app(scope, wire.receive, wire.send)
@@ -92,7 +93,8 @@ class TelemetryMiddleware:
             exchange.fail(EscapedError.of(exc))
             await unexpected_answer()(scope, receive, wire.send)
         finally:
-            self._finish(exchange)
+            if not exchange.is_finished:
+                self._finish(exchange)
             detach(token)
             # Each holds the other: taken apart, they need no garbage collection.
             scope.pop(SCOPE_KEY, None)
@@ -114,20 +116,22 @@ class TelemetryMiddleware:
         span = outer
         if not is_joined:
             started = None if is_excluded else self._start(scope, headers, kind, origin)
-            span = started or _unsampled_span(origin.context)
+            span = started or _unsampled_span(origin.sender)
+        # By position: names in a call of a class cost as much as making the object.
         exchange = Exchange(
-            scope=scope,
-            app=scope.get("app"),
-            path=path,
-            root_path=root_path,
-            kind=kind,
-            context=with_request_fields(span, origin.context),
-            span=span,
-            is_websocket=scope["type"] == "websocket",
-            is_joined=is_joined,
-            is_excluded=is_excluded,
-            request_id=origin.request_id,
-            correlation_id=origin.correlation_id,
+            scope,
+            scope.get("app"),
+            path,
+            root_path,
+            kind,
+            with_request_fields(span, origin.context),
+            span,
+            scope["type"] == "websocket",
+            is_joined,
+            is_excluded,
+            origin.request_id,
+            origin.correlation_id,
+            self._headers(span, origin),
         )
         if not (is_excluded or exchange.is_websocket or (is_joined and _is_counted(outer))):
             self._instruments.opened(exchange)
@@ -135,25 +139,30 @@ class TelemetryMiddleware:
 
     def _start(self, scope: Scope, headers: Headers, kind: Kind, origin: Origin) -> Span | None:
         """Open the SERVER span; None when telemetry is off."""
+        tracer, start = self._tracer, tracing.child_starter(self._tracer)
+        span: Span | None = None
         try:
-            span = self._tracer.start_span(
-                kind.method,
-                context=origin.context,
-                kind=SpanKind.SERVER,
-                attributes=tracing.later(self._tracer, request_attributes, scope, headers, kind),
-                links=origin.links,
-            )
+            if start is not None and not origin.links:
+                attributes = tracing.LaterAttributes(request_attributes, scope, headers, kind)
+                span = start(kind.method, _SERVER, origin.sender, attributes)
+            if span is None:  # somebody sees how spans start
+                span = tracer.start_span(
+                    kind.method,
+                    Context(origin.context),
+                    _SERVER,
+                    tracing.later(tracer, request_attributes, scope, headers, kind),
+                    origin.links,
+                )
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.start_span", exc)
             return None
-        return span if span.get_span_context().is_valid else None
+        return span if span.get_span_context()[5] else None  # whether it is valid, by its place
 
-    def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-        """Return what every response carries."""
-        trace_id = exchange.span.get_span_context().trace_id
+    def _headers(self, span: Span, origin: Origin) -> list[tuple[bytes, bytes]]:
+        trace_id = span.get_span_context()[0]  # by its place: the name costs a call
         return [
-            (b"x-request-id", exchange.request_id.encode()),
-            (b"x-correlation-id", exchange.correlation_id.encode()),
+            (b"x-request-id", origin.request_id.encode()),
+            (b"x-correlation-id", origin.correlation_id.encode()),
             (b"x-trace-id", b"%032x" % trace_id),
             (b"x-service-name", self._service_name),
         ]
@@ -172,13 +181,13 @@ class TelemetryMiddleware:
             return
         exchange.is_finished = True
         exchange.stop_clock()
-        has_stopped = False
         try:
             exchange.keep()
-            has_stopped = exchange.went_well and exchange.stop_span()
+            if exchange.went_well:
+                exchange.tell_span = tracing.stop(exchange.span, exchange.ended_ns)
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.finish", exc)
-        if not has_stopped:
+        if exchange.tell_span is None:
             self._end_span(exchange)
         if exchange.went_well:
             self._tell_later(exchange)
@@ -202,12 +211,14 @@ class TelemetryMiddleware:
         token = None if get_current() is context else attach(context)
         try:
             outcome = exchange.ending()
-            if exchange.tell_span is not None:
-                with guarded("api.end_span"):
-                    exchange.tell_span(outcome.span_name, outcome.added)
             self._instruments.closed(exchange, outcome)
-            self._instruments.failed(exchange, outcome)
-            self._access_log.write(exchange, outcome)
+            if not exchange.went_well:
+                self._instruments.failed(exchange, outcome)
+            try:
+                if exchange.tell_span is not None:
+                    exchange.tell_span(outcome.span_name, outcome.added)
+            finally:
+                self._access_log.write(exchange, outcome)
         except Exception as exc:  # noqa: BLE001 - as above
             report("api.tell", exc)
         finally:
@@ -242,12 +253,11 @@ def _is_counted(outer: Span) -> bool:
     return conv.HTTP_REQUEST_METHOD in (getattr(outer, "attributes", None) or ())
 
 
-def _unsampled_span(context: Context) -> Span:
+def _unsampled_span(parent: SpanContext | None) -> Span:
     """Return a span that is never exported but gives the request, and its log lines, an id."""
-    parent = trace.get_current_span(context).get_span_context()
     return NonRecordingSpan(
         SpanContext(
-            trace_id=parent.trace_id or random_bits(128),
+            trace_id=parent.trace_id if parent else random_bits(128),
             span_id=random_bits(64),
             is_remote=False,
             trace_flags=_NOT_SAMPLED,

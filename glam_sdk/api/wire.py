@@ -28,28 +28,25 @@ class Wire:
     """Stand between server and application for one request.
 
     Args:
-        exchange: Told of status, end and the caller's leaving.
+        exchange: Told of status, end and the caller's leaving; has headers that are added to the
+            response, in place of those of the same name.
         receive: The server's.
         send: The server's.
-        headers: Added to the response, in place of headers of the same name.
         finish: Called when the last byte was sent.
     """
 
-    __slots__ = ("_exchange", "_finish", "_has_trailers", "_headers", "_receive", "_send")
+    __slots__ = ("_exchange", "_finish", "_has_trailers", "_receive", "_send")
 
     def __init__(
         self,
         exchange: Exchange,
         receive: Receive,
         send: Send,
-        *,
-        headers: list[tuple[bytes, bytes]],
         finish: Callable[[Exchange], None],
     ) -> None:
         self._exchange = exchange
         self._receive = receive
         self._send = send
-        self._headers = headers
         self._finish = finish
         self._has_trailers = False
 
@@ -80,10 +77,11 @@ class Wire:
             exchange.is_abandoned = True
             raise
         if is_last:
-            exchange.stop_clock()
             # Without an exception for its error page, one may still be on its way up.
             if exchange.error is not None or (exchange.status or 0) < 500:
                 self._finish(exchange)
+            else:
+                exchange.stop_clock()
 
     def _is_other_end(self, kind: str, message: Message) -> bool:
         if kind == "websocket.close" and self._exchange.status is None:
@@ -93,16 +91,18 @@ class Wire:
         return kind == "http.response.pathsend"
 
     def _started(self, message: Message) -> Message:
-        self._exchange.status = _number(message.get("status", 101))
-        self._has_trailers = bool(message.get("trailers"))
+        status = message.get("status", 101)
+        self._exchange.status = status if type(status) is int else _number(status)
+        if "trailers" in message:
+            self._has_trailers = bool(message["trailers"])
         given = list(message.get("headers") or ())
-        if not _OUR_HEADERS.isdisjoint([name.lower() for name, _ in given]):
-            given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
-        return {**message, "headers": given + self._headers}
+        for name, _ in given:
+            if name.lower() in _OUR_HEADERS:
+                given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
+                break
+        return {**message, "headers": given + self._exchange.headers}
 
 
 def _number(status: object) -> int | None:
     """Return a status as a plain number, such as one of ``http.HTTPStatus``; None for none."""
-    if type(status) is int:
-        return status
     return int(status) if isinstance(status, int) else None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import Meter
+from opentelemetry.metrics import _internal as otel
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 
 from glam_sdk._internal.guard import guarded
@@ -173,7 +174,9 @@ class Bound(Generic[_I]):
     def _measure(self, value: float) -> None:
         try:
             if value.__class__ in _NUMBERS and self._least <= value <= LARGEST:
-                provider, record = metrics.get_meter_provider(), self._record
+                # As metrics.get_meter_provider(), which costs as much as the check of the value;
+                # None where nothing has been set up, and where nothing is bound yet.
+                provider, record = otel._METER_PROVIDER, self._record  # noqa: SLF001
                 if provider is not self._provider:
                     record = self._bound_to(provider)
                 if record is not None:

@@ -34,7 +34,16 @@ from glam_sdk.telemetry.log_encoding import (
 from glam_sdk.telemetry.log_line import GUARDED_NAMES, SEVERITIES, Line, attributes_of, complete
 from glam_sdk.telemetry.log_output import LineWriter, StandardOutput
 from glam_sdk.telemetry.log_repeats import NEVER, ErrorKey, RepeatLimiter, error_key
-from glam_sdk.telemetry.log_usual import MAX_MESSAGE, Take, Usual, kinds, learn_kind, usual_line
+from glam_sdk.telemetry.log_usual import (
+    MAX_MESSAGE,
+    Kind,
+    Shared,
+    Take,
+    Usual,
+    kinds,
+    learn_kind,
+    usual_line,
+)
 
 EventDict = MutableMapping[str, Any]
 
@@ -63,7 +72,7 @@ class LogPipeline:
     write: Callable[[bytes], None] = field(
         default_factory=lambda: LineWriter(StandardOutput(), name="stdout")
     )
-    repeats: RepeatLimiter | None = None
+    repeats: RepeatLimiter = field(default_factory=lambda: RepeatLimiter(0, 0.0))
     _emitters: dict[str, Logger] = field(default_factory=dict)
     _emitters_of: LoggerProvider | None = None
     _renderer: structlog.dev.ConsoleRenderer | None = None
@@ -88,7 +97,6 @@ class LogPipeline:
         logger: str,
         message: object,
         fields: Mapping[str, Any],
-        *,
         exc: BaseException | None = None,
         created: float | None = None,
     ) -> None:
@@ -102,19 +110,13 @@ class LogPipeline:
             exc: Adds ``exception`` with its traceback.
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
-        line, repeats = None, self.repeats
-        if (
-            type(message) is str
-            and len(message) <= MAX_MESSAGE
-            and level in _USUAL
-            and exc is None
-            # As is_at_rest has it, whose call would be felt.
-            and not self.console
-            and (repeats is None or repeats.next_end == NEVER or not repeats.is_due)
-        ):
+        line = None
+        if exc is None and not self.console:
             try:
-                shared = level, message, logger, self.service, self.environment
-                if (kind := kinds.get(shared) or learn_kind(shared)) is not None:
+                shared: Any = level, message, logger, self.service, self.environment
+                kind = kinds.get(shared) or self._learn(shared)
+                repeats = self.repeats
+                if kind is not None and (repeats.next_end == NEVER or not repeats.is_due):
                     context = get_current()
                     take = None if self.provider is None else self.taker(context)
                     line = usual_line(kind, fields, created or time(), context, take)
@@ -140,13 +142,12 @@ class LogPipeline:
             level = _CANONICAL.get(level, level)
             shown = text(message) if type(message) is str else safe_str(message)
             with_traceback = True
-            if (repeats := self.repeats) is not None:
-                if repeats.is_due:
-                    self.write_repeats()
-                if level in _ERRORS:
-                    with_traceback = self._admit(level, logger, shown, exc, fields)
-                    if not with_traceback and logger not in _NEVER_HELD:
-                        return None
+            if self.repeats.is_due:
+                self.write_repeats()
+            if level in _ERRORS:
+                with_traceback = self._admit(level, logger, shown, exc, fields)
+                if not with_traceback and logger not in _NEVER_HELD:
+                    return None
             moment = created or time()
             context = get_current()
             line = self.layout(level, logger, shown, fields, moment, context)
@@ -182,13 +183,12 @@ class LogPipeline:
         complete(line, fields, context)
         return line
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether a finished JSON line may be written now: no other is due before it."""
-        repeats = self.repeats
-        return not self.console and (
-            repeats is None or repeats.next_end == NEVER or not repeats.is_due
-        )
+    def _learn(self, shared: Shared) -> Kind | None:
+        """Return the kind of a line, unless it is none that may be a usual one."""
+        level, message, *_ = shared
+        if type(message) is not str or len(message) > MAX_MESSAGE or level not in _USUAL:
+            return None
+        return learn_kind(shared)
 
     def taker(self, context: Context) -> Take | None:
         """Return what exports a usual line; None where it is not to be exported."""
@@ -204,8 +204,6 @@ class LogPipeline:
         exc: BaseException | None,
         fields: Mapping[str, Any],
     ) -> bool:
-        if self.repeats is None:
-            return True
         if logger in _NEVER_HELD:  # the line itself stays; only its traceback is not repeated
             return exc is None or self.repeats.admit(error_key(level, logger, message, exc))
         said = "" if exc is None else exception_message(exc)
@@ -214,8 +212,6 @@ class LogPipeline:
 
     def write_repeats(self, *, all_of_them: bool = False) -> None:
         """Write one line for each error that was held back and whose window is over."""
-        if self.repeats is None:
-            return
         for key, held in self.repeats.ended(all_of_them=all_of_them):
             self._write_summary(key, held, self.repeats.window_s)
 

@@ -62,7 +62,7 @@ def clear_request_context() -> None:
         otel.attach(otel.set_value(FIELDS_KEY, _NONE))
 
 
-def with_request_fields(span: Span, context: otel.Context) -> otel.Context:
+def with_request_fields(span: Span, context: Mapping[str, object]) -> otel.Context:
     """Return a context for one request: its span, and fields that belong to it alone.
 
     Threads and tasks of the request share the fields, wherever in it they are set, so that a sync

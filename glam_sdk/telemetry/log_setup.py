@@ -77,11 +77,10 @@ def flush(timeout_s: float) -> bool:
 
 def details() -> dict[str, int]:
     """Return what the health report shows of the lines themselves, over all outputs."""
-    repeats = logs.pipeline().repeats
     return {
         "log_lines_queued": sum(writer.waiting for writer in _outputs.all()),
         "log_lines_lost": sum(writer.lost_total for writer in _outputs.all()),
-        "log_lines_held_back": repeats.held_total if repeats is not None else 0,
+        "log_lines_held_back": logs.pipeline().repeats.held_total,
     }
 
 
@@ -151,7 +150,7 @@ def _tell(event: str, fields: dict[str, Any]) -> None:
 
 def _write_due_repeats() -> None:
     chain = logs.pipeline()
-    if chain.repeats is not None and chain.repeats.is_due:
+    if chain.repeats.is_due:
         chain.write_repeats()
 
 
@@ -172,9 +171,8 @@ def _count_losses() -> None:
 def _losses(_: CallbackOptions) -> Iterable[Observation]:
     for writer in _outputs.all():
         yield Observation(writer.lost_total, {conv.GLAM_REASON: f"{writer.name}_lost"})
-    repeats = logs.pipeline().repeats
-    if repeats is not None:
-        yield Observation(repeats.held_total, {conv.GLAM_REASON: "repeated"})
+    held = logs.pipeline().repeats.held_total
+    yield Observation(held, {conv.GLAM_REASON: "repeated"})
 
 
 def _is_console(settings: Settings) -> bool:

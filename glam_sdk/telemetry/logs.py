@@ -18,6 +18,7 @@ from glam_sdk.telemetry.log_chain import EventDict, LogPipeline
 from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
 from glam_sdk.telemetry.log_encoding import current_exception, interpolated
 from glam_sdk.telemetry.log_levels import levels, set_level
+from glam_sdk.telemetry.log_repeats import NEVER
 
 __all__ = [
     "BoundLogger",
@@ -75,13 +76,22 @@ class BoundLogger(structlog.BoundLoggerBase):
             event = interpolated(event, args)
         if self._processors == _OURS:
             exc = current_exception(fields.pop("exc_info")) if "exc_info" in fields else None
-            _pipeline.log(method, levels.name, event, fields, exc=exc)
+            _pipeline.log(method, levels.name, event, fields, exc)
         else:
             self._process(method, {**fields, "event": event})
 
     def chain(self, method: str) -> LogPipeline | None:
         """Return what a line of a level goes through, where that is our chain and nothing else."""
         if self._processors != _OURS or self._context:
+            return None
+        return _pipeline if self._logger.levels.isEnabledFor(_LEVELS[method]) else None
+
+    def usual_chain(self, method: str) -> LogPipeline | None:
+        """Return the same where a finished JSON line may be written now: no other is due before."""
+        if self._processors != _OURS or self._context or _pipeline.console:
+            return None
+        repeats = _pipeline.repeats
+        if repeats.next_end != NEVER and repeats.is_due:
             return None
         return _pipeline if self._logger.levels.isEnabledFor(_LEVELS[method]) else None
 
@@ -103,7 +113,7 @@ class BoundLogger(structlog.BoundLoggerBase):
             exc: Adds the traceback.
         """
         if (chain := self.chain(method)) is not None:
-            chain.log(method, self._logger.levels.name, event, fields, exc=exc, created=created)
+            chain.log(method, self._logger.levels.name, event, fields, exc, created)
         elif exc is not None:
             self._log(method, event, (), {**fields, "exc_info": exc})
         else:

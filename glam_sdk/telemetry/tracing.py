@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Token
-from types import TracebackType
+from functools import partial
+from types import MappingProxyType, TracebackType
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -31,8 +32,10 @@ __all__ = [
     "LaterAttributes",
     "Link",
     "PlainAttributes",
+    "SharedAttributes",
     "Span",
     "SpanKind",
+    "begun",
     "error_type",
     "get_tracer",
     "later",
@@ -54,21 +57,44 @@ class PlainAttributes(dict[str, AttributeValue]):
     __slots__ = ()
 
 
-class LaterAttributes:
+class SharedAttributes(PlainAttributes):
+    """Hold attributes that many spans begin or end with; nobody changes them.
+
+    Attributes:
+        written: What an exporter made of them, kept here because it is the same for every span.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self, attributes: Mapping[str, AttributeValue] = MappingProxyType({})) -> None:
+        super().__init__(attributes)
+        self.written: bytes | None = None
+
+
+BegunAttributes = tuple[SharedAttributes, PlainAttributes]
+"""Those that a span begins with, and others of its own under other names."""
+
+
+class LaterAttributes(partial[BegunAttributes]):
     """Say how the attributes of one span are made, for a tracer that needs them only if sampled."""
 
-    __slots__ = ("_about", "_make")
-
-    def __init__(self, make: Callable[..., PlainAttributes], *about: object) -> None:
-        self._make = make
-        self._about = about
-
-    def made(self) -> PlainAttributes:
-        """Make them."""
-        return self._make(*self._about)
+    __slots__ = ()
 
 
-def later(tracer: Tracer, make: Callable[..., PlainAttributes], *about: object) -> Any:
+def begun(tracer: Tracer, shared: SharedAttributes, own: PlainAttributes) -> Any:
+    """Return the attributes of a span to be started, in two parts for a tracer that can take them.
+
+    Args:
+        tracer: Starts the span.
+        shared: With other spans.
+        own: Under other names than those.
+    """
+    if getattr(tracer, "glam_can_wait", False):
+        return shared, own
+    return {**shared, **own}
+
+
+def later(tracer: Tracer, make: Callable[..., BegunAttributes], *about: object) -> Any:
     """Return the attributes of a span to be started, or how to make them where a tracer can wait.
 
     Args:
@@ -78,10 +104,27 @@ def later(tracer: Tracer, make: Callable[..., PlainAttributes], *about: object) 
     """
     if getattr(tracer, "glam_can_wait", False):
         return LaterAttributes(make, *about)
-    return make(*about)
+    shared, own = make(*about)
+    return {**shared, **own}
 
 
-def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttributes], None] | None:
+Begun = BegunAttributes | LaterAttributes
+StartChild = Callable[[str, SpanKind, trace.SpanContext | None, Begun], Span | None]
+"""Starts a span of a name and kind below a valid parent, or none, that needs no context for it;
+None where somebody wants to see that context."""
+
+
+def child_starter(tracer: Tracer) -> StartChild | None:
+    """Return what starts spans without a context, which costs as much as the span; if there is."""
+    found: StartChild | None = getattr(tracer, "glam_child", None)
+    return found
+
+
+Tell = Callable[[str | None, SharedAttributes], None]
+"""Gives a span that has stopped its last name, where it has another one, and more attributes."""
+
+
+def stop(span: Span, end_time: int | None) -> Tell | None:
     """Stop a span's recording, and leave for later what is told of it.
 
     Args:
@@ -89,16 +132,15 @@ def stop(span: Span, end_time: int | None) -> Callable[[str | None, PlainAttribu
         end_time: In nanoseconds since the Unix epoch.
 
     Returns:
-        What gives the span its last name, where it has another one, and further attributes, and
-        hands it over. None where somebody sees the span end, so that it has to be whole then.
+        What tells the rest and hands the span over. None where somebody sees the span end, so that
+        it has to be whole then.
     """
-    if not span.is_recording():
-        return _tell_nobody
     stops = getattr(span, "glam_stop", None)
-    return None if stops is None else stops(end_time)
+    tell: Tell | None = None if stops is None else stops(end_time)
+    return _tell_nobody if tell is None and not span.is_recording() else tell
 
 
-def _tell_nobody(_name: str | None, _attributes: PlainAttributes) -> None:
+def _tell_nobody(_name: str | None, _attributes: SharedAttributes) -> None:
     return
 
 

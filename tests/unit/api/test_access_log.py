@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from contextlib import contextmanager
 from datetime import datetime
+from types import SimpleNamespace
 
+import orjson
 import pytest
 from fastapi import FastAPI
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    attach,
+    detach,
+    set_value,
+)
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glam_sdk._internal.afterwards import serving
-from glam_sdk.api.access_log import _is_plain_address
+from glam_sdk.api.access_log import _MAX_ADDRESSES, _MAX_TEMPLATES, AccessLog, _addresses
+from glam_sdk.api.attributes import kind_of, outcome_of
+from glam_sdk.api.exchange import Exchange
+from glam_sdk.config import HttpSettings
+from glam_sdk.context import with_ids
 from glam_sdk.errors import NotFoundError, ServiceUnavailableError
 from glam_sdk.telemetry import logs
-from glam_sdk.telemetry.log_context import set_request_context
+from glam_sdk.telemetry.log_context import set_request_context, with_request_fields
 from glam_sdk.telemetry.log_repeats import RepeatLimiter
 from glam_sdk.telemetry.pipeline.lean.log_records import EncodedLogProcessor, LeanLoggerProvider
 
@@ -138,13 +155,207 @@ async def test_the_line_is_written_under_the_requests_context(asgi, telemetry):
 @pytest.mark.parametrize("length", [65, 60_000])
 async def test_no_long_address_is_kept(asgi, telemetry, length):
     """Behind a proxy it is whatever the caller wrote into a header; the line has it still."""
-    _is_plain_address.cache_clear()
-    await asgi(app := build(telemetry), client=("x" * length, 1), path="/ok")
-    assert _is_plain_address.cache_info().currsize == 0
-    (line,) = telemetry.logs("http.request")
-    assert line["client.address"].startswith("x" * 65)
+    _addresses.clear()
+    app = build(telemetry)
+    for _ in range(2):  # the first line has no template yet
+        await asgi(app, client=("x" * length, 1), path="/ok")
+    assert not _addresses
+    assert all(
+        line["client.address"].startswith("x" * 65) for line in telemetry.logs("http.request")
+    )
     await asgi(app, client=("2001:db8::1", 1), path="/ok")
-    assert _is_plain_address.cache_info().currsize == 1
+    assert list(_addresses) == ["2001:db8::1"]
+    for number in range(_MAX_ADDRESSES + 8):
+        assert _addresses[f"host-{number}"] == b'"host-%d"' % number
+    assert len(_addresses) <= _MAX_ADDRESSES
+
+
+_OUTCOME = outcome_of(kind_of("GET", "http"), "/x/{id}", 200, None)
+_SERVICE = "orders"
+_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:\-/+=@]{0,20}", fullmatch=True)
+_PATHS = st.text(st.characters(), max_size=40) | st.sampled_from(
+    ["/" * 1024, "/" * 1025, "/" * 3000, "/see/http://u:p@h/", '/"', "/\\", "/\n", "/ä", "/\ud800"]
+)
+_CLIENTS = st.sampled_from(
+    [
+        *[("127.0.0.1", 1), ["::1", 1], (), None, ("", 0), ("\ud800", 1), ('a"b', 1)],
+        *[("ä" * 64, 1), ("x" * 65, 1), ("http://u:p@h", 1), (b"x", 1), (["x"], 1), (None, 1)],
+    ]
+)
+_OWN = st.dictionaries(
+    st.sampled_from(["user", "tenant", "url.path", "message", "password"]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("http://u:p@h"),
+    max_size=3,
+)
+
+
+def _exchange(path="/x/1", client=("127.0.0.1", 1), fields=None, span=None, both=("r", "c")):
+    """Return a request that went well."""
+    request_id, correlation_id = both
+    span = NonRecordingSpan(span or SpanContext(1, 2, is_remote=False))
+    exchange = Exchange(
+        scope={},
+        app=None,
+        path=path,
+        root_path="",
+        kind=kind_of("GET", "http"),
+        context=with_request_fields(span, with_ids(*both, Context())),
+        span=span,
+        is_websocket=False,
+        is_joined=False,
+        is_excluded=False,
+        request_id=request_id,
+        correlation_id=correlation_id,
+        headers=[
+            (b"x-request-id", request_id.encode()),
+            (b"x-correlation-id", correlation_id.encode()),
+            (b"x-trace-id", b"%032x" % span.get_span_context().trace_id),
+            (b"x-service-name", b"x"),
+        ],
+    )
+    exchange.status, exchange.route, exchange.went_well = 200, "/x/{id}", True
+    exchange.fields, exchange.client, exchange.ended_ns = fields or {}, client, 1
+    return exchange
+
+
+@st.composite
+def _requests(draw):
+    numbers = draw(st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1)))
+    flags = TraceFlags(draw(st.integers(0, 3)))
+    exchange = _exchange(
+        draw(_PATHS),
+        draw(_CLIENTS),
+        draw(_OWN),
+        SpanContext(*numbers, is_remote=False, trace_flags=flags),
+        draw(st.tuples(_IDS, _IDS)),
+    )
+    exchange.duration_s = draw(st.floats(0, 1e5))
+    exchange.ended_ns = draw(st.integers(1, 4 * 10**18))
+    return exchange
+
+
+@contextmanager
+def _written(service, *, is_exported):
+    """Yield what is written and what is exported, in a service of a name of its own."""
+    chain, lines, records = logs.pipeline(), [], []
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    processor = EncodedLogProcessor(SimpleNamespace(export=records.extend, shutdown=int))
+    provider.add_log_record_processor(processor)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {
+            "service": service,
+            "environment": "100 %",
+            "console": False,
+            "provider": provider if is_exported else None,
+            "write": lines.append,
+            "repeats": RepeatLimiter(0, 1.0),
+        }.items():
+            patched.setattr(chain, name, value)
+        patched.setattr(logging.getLogger("glam_sdk.access"), "level", logging.INFO)
+        logging.getLogger("glam_sdk.access").manager._clear_cache()
+        yield lines, records
+        processor.shutdown()
+    logging.getLogger("glam_sdk.access").manager._clear_cache()
+
+
+@given(_requests(), st.booleans())
+def test_every_line_is_as_it_is_the_whole_way(exchange, is_exported):
+    """Whatever the request is like, with a template and without, and what is exported too."""
+    log = AccessLog(HttpSettings())
+    with _written('100 % "orders"', is_exported=is_exported) as (lines, records):
+        for _ in range(2):  # names of fields are looked at when they come for the first time
+            log._write("info", exchange, _OUTCOME)
+        log.write(_exchange(), _OUTCOME)
+        assert list(log._templates) == [_OUTCOME]
+        log.write(exchange, _OUTCOME)
+    _, whole, _, filled = lines
+    assert filled == whole
+    assert len(records) == (4 if is_exported else 0)
+    if is_exported:
+        assert records[3] == records[1]
+
+
+@pytest.fixture
+def whole_ways(monkeypatch):
+    """Count the lines that go the whole way."""
+    ways, write = [], AccessLog._write
+    monkeypatch.setattr(
+        AccessLog, "_write", lambda log, *given: (ways.append(given), write(log, *given))
+    )
+    return ways
+
+
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_a_usual_request_fills_the_template(whole_ways, is_exported):
+    """Also one with fields of its own, and with what JSON has to escape; few others do not."""
+    log = AccessLog(HttpSettings())
+    usual = [
+        _exchange(),
+        _exchange('/"ä"', ["::1", 1]),
+        _exchange(fields={"user": "u-1", "by": None}),
+    ]
+    others = [_exchange("/x/://"), _exchange(client=None), _exchange(fields={"url.path": "/"})]
+    with _written("orders", is_exported=is_exported) as (lines, records):
+        logs.pipeline().log("info", "x", "seen", {"user": "x", "by": "x"})
+        for exchange in [_exchange(), *usual, *others]:
+            log.write(exchange, _OUTCOME)
+    assert [given[1] for given in whole_ways[1:]] == others
+    assert len(lines) == 8
+    assert len(records) == (8 if is_exported else 0)
+
+
+def test_a_template_follows_the_service(whole_ways):
+    """Its name may change between two lines; the next ones have the new one."""
+    log = AccessLog(HttpSettings())
+    for service in ("orders", "billing"):
+        with _written(service, is_exported=False) as (lines, _):
+            for _ in range(3):
+                log.write(_exchange(), _OUTCOME)
+        assert [orjson.loads(line)["service"] for line in lines] == [service] * 3
+    assert len(whole_ways) == 2
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("on", 4), ("off", 2), ("sampled", 2)])
+def test_what_is_left_out_does_not_depend_on_the_template(setting, expected, whole_ways):
+    """A slow request has its line, an excluded one never, a fast one where all have."""
+    log = AccessLog(HttpSettings(access_log=setting, access_log_sample_ratio=0.0))
+    slow, excluded = _exchange(), _exchange()
+    slow.duration_s, excluded.is_excluded = 2.0, True
+    with _written("orders", is_exported=False) as (lines, _):
+        for exchange in (slow, _exchange(), excluded, slow, _exchange()):
+            log.write(exchange, _OUTCOME)
+    assert (len(lines), len(whole_ways)) == (expected, 1)
+
+
+def test_a_websocket_does_not_take_the_template_of_requests():
+    """Even one that ended as a request did: its line has another name."""
+    log, socket = AccessLog(HttpSettings()), _exchange()
+    socket.is_websocket = True
+    with _written("orders", is_exported=False) as (lines, _):
+        for exchange in (_exchange(), socket):
+            log.write(exchange, _OUTCOME)
+    told = [orjson.loads(line)["message"] for line in lines]
+    assert told == ["http.request", "websocket.closed"]
+
+
+def test_what_is_exported_goes_to_the_provider_of_now():
+    """A template outlives the provider for which it was made."""
+    log = AccessLog(HttpSettings())
+    for _ in range(2):
+        with _written(_SERVICE, is_exported=True) as (_, records):
+            for _ in range(3):
+                log.write(_exchange(), _OUTCOME)
+        assert len(records) == 3
+
+
+def test_templates_have_a_bound_and_make_room():
+    """However many routes come and go, those of now are among them."""
+    log = AccessLog(HttpSettings())
+    with _written("orders", is_exported=False):
+        for number in range(_MAX_TEMPLATES + 1):
+            outcome = outcome_of(kind_of("GET", "http"), f"/{number}", 200, None)
+            log.write(_exchange(), outcome)
+    assert list(log._templates) == [outcome]
 
 
 @pytest.fixture

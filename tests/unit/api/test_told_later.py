@@ -361,7 +361,7 @@ async def test_an_exported_line_is_the_same_with_and_without_a_template(
     with monkeypatch.context() as closed:
         closed.setattr(type(chain), "log", None)  # every way but the template's
         await asgi(app, path="/orders/second")
-    monkeypatch.setattr(type(chain), "is_at_rest", False)
+    monkeypatch.setattr(logs.BoundLogger, "usual_chain", lambda *_: None)
     await asgi(app, path="/orders/second")
     processor.shutdown()
     _, quick, whole = kept.records

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +141,56 @@ def test_a_series_begins_with_its_first_measurement(monkeypatch):
     measure(1)
     measure(1)
     assert _points(reader)["m"].value == 2
+
+
+_KINDS = ("counter", "up_down_counter", "histogram")
+
+
+def _made(kind, provider):
+    return getattr(provider.get_meter("t"), f"create_{kind}")("m")
+
+
+def _total(point):
+    return point.sum if hasattr(point, "sum") else point.value
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_threads_lose_no_measurement(kind):
+    """Nor do those who do not know of the bound series, while it is collected all the time."""
+    provider, reader = _provider()
+    instrument = _made(kind, provider)
+    measure = provider.glam_bind(instrument, _LABELS)
+    plainly = getattr(instrument, "record" if kind == "histogram" else "add")
+
+    def work(way) -> None:
+        for _ in range(2_000):
+            way()
+
+    ways = [lambda: measure(1), lambda: measure(1), lambda: plainly(1, _LABELS)]
+    threads = [threading.Thread(target=work, args=(way,)) for way in ways]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            reader.get_metrics_data()
+    finally:
+        sys.setswitchinterval(before)
+    assert _total(_points(reader)["m"]) == 6_000
+
+
+def test_what_is_measured_through_the_api_is_in_the_same_series():
+    """With extremes, buckets and exemplars as ever."""
+    provider, reader = _provider(exemplar_filter=AlwaysOnExemplarFilter())
+    instrument = provider.get_meter("t").create_histogram(
+        "m", explicit_bucket_boundaries_advisory=_BOUNDS
+    )
+    instrument.record(5.0, _LABELS)
+    record = provider.glam_bind(instrument, _LABELS)
+    record(0.05)
+    instrument.record(50.0, _LABELS)
+    point = _points(reader)["m"]
+    assert (point.count, point.sum, point.min, point.max) == (3, 55.05, 0.05, 50.0)
+    assert tuple(point.bucket_counts) == (1, 0, 1, 1)
+    assert {exemplar.value for exemplar in point.exemplars} == {5.0, 0.05, 50.0}

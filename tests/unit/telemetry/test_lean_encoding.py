@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
+from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 
 RESOURCE = Resource({"service.name": "orders", "replicas": 3, "zones": ["a", "b"]}, "https://r/1")
 LIMITS = (
@@ -229,6 +230,20 @@ def test_many_values_and_keys_are_encoded_beyond_what_is_remembered(pairs: list[
             span.end(2)
 
     pairs[0].compare(work, 2)
+
+
+def test_what_is_remembered_is_bounded_over_all_keys() -> None:
+    """Also of what stands before a text or a number, for each of their lengths."""
+    tables: Any = Pairs(b"\x4a")
+    keys = [f"key.{number}" for number in range(4_500)]
+    for key in keys:
+        tables.encode([(key, ""), (key, 0)])
+    for key in keys:
+        tables.encode((key, "x" * size) for size in (1, 50, 99))
+        tables.encode((key, 1 << bits) for bits in (8, 20, 40))
+    kept = [values for kind in (str, int) for values in tables[kind].values()]
+    pieces = [piece for values in kept for piece in (*values.values(), *values._frames.values())]
+    assert 1_000 < len(pieces) < 9_000  # a megabyte, each with its place
 
 
 def decoded(pair: Pair) -> Any:

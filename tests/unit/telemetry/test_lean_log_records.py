@@ -277,3 +277,21 @@ def test_what_an_exporter_logs_is_not_exported_the_short_way_either():
         detach(token)
     processor.shutdown()
     assert (len(lines), kept.batch) == (3, [])
+
+
+def test_an_id_that_json_cannot_carry_costs_no_second_record():
+    """Its line turns out to be none of the usual ones: before it is exported, not after."""
+    kept, lines = _Kept(), []
+    provider = LeanLoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor := EncodedLogProcessor(kept))
+    chain = LogPipeline(provider=provider, write=lines.append)
+    span = NonRecordingSpan(SpanContext(1, 2, is_remote=False))
+    context = with_correlation_id("\udc80", with_request_id("r", set_span_in_context(span)))
+    token = attach(context)
+    try:
+        for _ in range(3):
+            chain.log("info", "orders", "placed", {"seen_before": 1})
+    finally:
+        detach(token)
+    processor.shutdown()
+    assert (len(lines), len(kept.batch)) == (3, 3)

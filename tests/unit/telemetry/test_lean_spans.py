@@ -54,7 +54,12 @@ from opentelemetry.trace import (
 )
 
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider, wire
-from glam_sdk.telemetry.tracing import PlainAttributes, later
+from glam_sdk.telemetry.tracing import (
+    BegunAttributes,
+    PlainAttributes,
+    SharedAttributes,
+    later,
+)
 
 PROVIDERS = {"lean": LeanTracerProvider, "sdk": TracerProvider}
 
@@ -166,9 +171,9 @@ def test_attributes_may_be_made_where_somebody_looks(pipeline: str) -> None:
             seen.append(given.copy() | {"asked": isinstance(given, dict)})
             return super().should_sample(*args, **kwargs)
 
-    def make(name: str) -> PlainAttributes:
+    def make(name: str) -> BegunAttributes:
         made.append(name)
-        return PlainAttributes({"name": name})
+        return SharedAttributes(), PlainAttributes({"name": name})
 
     def start(tracer: trace.Tracer, name: str, context: Context | None = None) -> None:
         tracer.start_span("s", context, attributes=later(tracer, make, name)).end()

@@ -10,9 +10,9 @@ times, and the values that really differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from struct import Struct
-from typing import Any, Final, cast
+from typing import Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -21,7 +21,9 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Stat
 
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
-from glam_sdk.telemetry.pipeline.lean.span import UNSET
+from glam_sdk.telemetry.pipeline.lean.span import UNSET, LeanSpan
+from glam_sdk.telemetry.telling import SpanForm
+from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes
 
 _pack_times: Final = Struct("<BQBQHI").pack
 """Start (field 7), end (8) and flags (16) of a span."""
@@ -35,6 +37,11 @@ _STATUS_UNSET: Final = b"\x7a\x00"
 _NONE: Final = ()
 
 _REMEMBERED_NAMES: Final = 1024
+_REMEMBERED_BYTES: Final = 2048  # of attributes that spans share, such as a statement's text
+
+
+Told = tuple[SpanForm, SpanContext, SpanContext | None, PlainAttributes, tuple[int, int], bytes]
+"""A span that is over: its form, ids, parent, own attributes, times and encoded scope."""
 
 
 class SpanEncoder:
@@ -46,19 +53,60 @@ class SpanEncoder:
         self._pairs = Pairs(b"\x4a")
         self._names: dict[str, tuple[SpanKind, bytes]] = {}
 
-    def encode(self, span: ReadableSpan, attributes: Mapping[str, Any], dropped: int) -> bytes:
-        """Return the body of a ``Span`` message.
+    def encode(self, span: ReadableSpan) -> bytes:
+        """Return the body of a ``Span`` message for a finished span of anybody's."""
+        parts = self._pairs.encode((span.attributes or {}).items())
+        return self._encode(span, parts, span.dropped_attributes)
 
-        Args:
-            span: A finished span.
-            attributes: Its attributes.
-            dropped: How many attributes it had to drop.
-        """
-        trace_id, span_id, _, _, state, _ = cast("SpanContext", span._context)
+    def encode_lean(self, span: LeanSpan) -> bytes:
+        """Return the same for a span of ours, whose shared attributes are encoded once for all."""
+        first, last = span._first, span._last
+        # A copy, because another thread may be about to set an attribute.
+        parts = self._pairs.encode(span._own.copy().items())
+        parts.insert(0, self._write(first) if first.written is None else first.written)
+        parts.append(self._write(last) if last.written is None else last.written)
+        return self._encode(span, parts, span._dropped)
+
+    def encode_told(self, told: Told) -> bytes:
+        """Return the same for a span that went well and is told of when it is over."""
+        form, (trace_id, span_id, _, _, state, _), parent, own, (start, end), _ = told
+        flags, owner = _PARENT_IS_LOCAL, b""
+        if parent is not None:
+            owner = b"\x22\x08" + parent[1].to_bytes(8, "big")
+            if parent[2]:
+                flags = _PARENT_IS_REMOTE
+        body = b"%b\x0a\x10%b\x12\x08%b%b%b" % (
+            self._write_form(form) if form.written is None else form.written,
+            trace_id.to_bytes(16, "big"),
+            span_id.to_bytes(8, "big"),
+            owner,
+            _pack_times(_START_TAG, start, _END_TAG, end, _FLAGS_TAG, flags),
+        )
+        if own:
+            body += b"".join(self._pairs.encode(own.items()))
+        if state is not DEFAULT_TRACE_STATE and state:
+            body += wire.sized(b"\x1a", _trace_state(state))
+        return body
+
+    def _write_form(self, form: SpanForm) -> bytes:
+        attributes = self._write(form.attributes)
+        written = attributes + self._name(form.name, form.kind) + _STATUS_UNSET
+        if len(written) <= _REMEMBERED_BYTES:
+            form.written = written
+        return written
+
+    def _write(self, shared: SharedAttributes) -> bytes:
+        written = b"".join(self._pairs.encode(shared.items()))
+        if len(written) <= _REMEMBERED_BYTES:
+            shared.written = written
+        return written
+
+    def _encode(self, span: ReadableSpan, parts: list[bytes], dropped: int) -> bytes:
+        ids: SpanContext = span._context  # type: ignore[assignment]  # a span has one
+        trace_id, span_id, _, _, state, _ = ids
         parent = span._parent
         name, kind = span._name, span._kind
         known = self._names.get(name)
-        parts = self._pairs.encode(attributes)
         flags = _PARENT_IS_LOCAL
         if parent is not None:
             parts += b"\x22\x08", parent[1].to_bytes(8, "big")

@@ -18,6 +18,7 @@ from glam_sdk._internal.afterwards import Afterwards, settle
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import (
     SpanEncoder,
+    Told,
     encode_resource,
     encode_scope,
     join_request,
@@ -82,31 +83,40 @@ class EncodedSpanProcessor(SpanProcessor):
     ) -> None:
         self._exporter = exporter
         self._encoder = SpanEncoder()
-        self._encode_later = Afterwards(self._encode)
+        self._encode_later = Afterwards(self.encode)
         self._record = record or QueueRecord()
         self._queue = BatchQueue(
             exporter.export, settings or batch_settings(), self._record, name="glam-spans"
         )
 
     def take(self, span: LeanSpan) -> None:
-        """Queue a sampled span of ours that has ended."""
+        """Queue a sampled span of ours that has ended, at the end of the turn."""
         self._encode_later(span)
 
-    def _encode(self, span: LeanSpan) -> None:
+    def encode(self, span: LeanSpan) -> None:
+        """Queue it at once."""
         try:
-            # A copy, because another thread may be about to set an attribute.
-            encoded = self._encoder.encode(span, span._attributes.copy(), span._dropped)
+            encoded = self._encoder.encode_lean(span)
         except Exception:  # noqa: BLE001 - a span must not break what it observes
             self._refuse(span.name)
             return
         self._queue.put((span._tracer.encoded_scope, encoded))
+
+    def tell(self, told: Told) -> None:
+        """Queue a sampled span that was told of; putting it off would cost more than this."""
+        try:
+            encoded = self._encoder.encode_told(told)
+        except Exception:  # noqa: BLE001 - as above
+            self._refuse(told[0].name)
+            return
+        self._queue.put((told[5], encoded))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span of anybody's, if it is sampled."""
         if not (span.context and span.context.trace_flags.sampled):
             return
         try:
-            encoded = self._encoder.encode(span, span.attributes or {}, span.dropped_attributes)
+            encoded = self._encoder.encode(span)
             scope = encode_scope(span.instrumentation_scope)
         except Exception:  # noqa: BLE001 - a span must not break what it observes
             self._refuse(span.name)

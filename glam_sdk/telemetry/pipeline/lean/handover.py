@@ -49,13 +49,21 @@ class Handover(SynchronousMultiSpanProcessor):
         super().add_span_processor(span_processor)
 
     def take(self, span: LeanSpan) -> None:
-        """Pass on a span that has ended."""
+        """Pass on a span that has ended; its encoding may be put off."""
         if self.readers:
             self._take_readable(span)
             return
         if span._context[3] & 1:  # noqa: SLF001 - the sampled flag, without three calls
             for encoder in self.encoders:
                 encoder.take(span)
+
+    def take_late(self, span: LeanSpan) -> None:
+        """Pass on a span whose end was put off as long as encoding would be."""
+        if self.readers:
+            self._take_readable(span)
+        elif span._context[3] & 1:  # noqa: SLF001 - as above
+            for encoder in self.encoders:
+                encoder.encode(span)
 
     def _take_readable(self, span: LeanSpan) -> None:
         for reader in self.readers:

@@ -24,17 +24,24 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 
 from glam_sdk.telemetry.log_line import SEVERITIES, Line, attributes_of
+from glam_sdk.telemetry.log_template import Filled, LineTemplate, Take
 from glam_sdk.telemetry.log_usual import Kind, Usual
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.batching import BatchQueue, BatchSettings
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
 from glam_sdk.telemetry.pipeline.lean.export import Encoded, Exporter, batch_settings
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
+from glam_sdk.telemetry.pipeline.lean.record_template import (
+    OBSERVED_TAG,
+    OWNER,
+    TIME_TAG,
+    RecordTemplate,
+    frames_of,
+    pack_times,
+)
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceLoggerProvider
 from glam_sdk.telemetry.pipeline.watch import QueueRecord
 
-_pack_times: Final = Struct("<BQBQ").pack
-_TIME_TAG, _OBSERVED_TAG = 0x09, 0x59
 _pack_flags: Final = Struct("<BI").pack
 _FLAGS_TAG: Final = 0x45
 _REMEMBERED: Final = 1024
@@ -43,10 +50,10 @@ _SDK_LIMIT: Final = 128
 """Attributes of a record by default; our lines stay below."""
 _MAX_FIELDS: Final = 100
 """Of a line that is not laid out: with more it goes the whole way, on which they are cut."""
-_SHORT_ID: Final = 100  # bytes, so that all lengths around it have one byte
-_WITH_IDS: Final = (
-    b"%b%b\x32%c\x0a\x0ecorrelation_id\x12%c\x0a%c%b\x32%c\x0a\x0arequest_id\x12%c\x0a%c%b%b%b"
-)
+_IDS: Final = ("correlation_id", "request_id")
+_BEFORE_CORRELATION_ID, _BEFORE_REQUEST_ID = map(frames_of, _IDS)
+_SHORT: Final = len(_BEFORE_REQUEST_ID)
+_IN_REQUEST: Final = b"%b%b%b%b%b%b%b" + OWNER
 _log = logging.getLogger("glam_sdk.telemetry")
 
 
@@ -59,12 +66,14 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
 
     def __init__(self, **settings: Any) -> None:
         self._encoders: tuple[EncodedLogProcessor, ...] = ()
-        self._is_shared = False
+        self._is_open = True
+        self._encoder = LineEncoder()
         super().__init__(**settings)
         limits = self._log_record_limits
         most = limits.max_log_record_attributes
-        self._is_default = (
-            not self._disabled
+        self._is_open = (
+            self._is_open
+            and not self._disabled
             and (most is None or most >= _SDK_LIMIT)
             and limits.max_log_record_attribute_length is None
             and self._logger_configurator is _default_logger_configurator
@@ -76,7 +85,7 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
         if isinstance(log_record_processor, EncodedLogProcessor):
             self._encoders += (log_record_processor,)
         else:
-            self._is_shared = True
+            self._is_open = False
 
     def take_line(self, line: Line, created: float) -> bool:
         """Queue one line for export; False where it must be emitted as a record instead.
@@ -85,7 +94,7 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
             line: Complete, the exception included.
             created: Seconds since the Unix epoch.
         """
-        if self._is_shared or not self._is_default:
+        if not self._is_open:
             return False
         for encoder in self._encoders:
             encoder.take_line(line, created)
@@ -93,14 +102,28 @@ class LeanLoggerProvider(SharedResourceLoggerProvider):
 
     def take_usual(self, line: Usual) -> bool:
         """Queue one line that was not laid out, likewise."""
-        if self._is_shared or not self._is_default or len(line[-1]) > _MAX_FIELDS:
+        if not self._is_open or len(line[-1]) > _MAX_FIELDS:
             return False
         for encoder in self._encoders:
             encoder.take_usual(line)
         return True
 
+    def taker_of(self, template: LineTemplate) -> Take:
+        """Return what queues a line that was made from a template, likewise."""
+        scope = encode_scope(InstrumentationScope(template.line["logger"]))
+        fill = self._encoder.template(template).fill
+
+        def take(filled: Filled) -> bool:
+            if not self._is_open or len(filled[3]) > _MAX_FIELDS or (body := fill(filled)) is None:
+                return False
+            for encoder in self._encoders:
+                encoder.put((scope, body))
+            return True
+
+        return take
+
     def _set_logger_configurator(self, *, logger_configurator: Any) -> None:
-        self._is_default = False
+        self._is_open = False
         super()._set_logger_configurator(logger_configurator=logger_configurator)
 
 
@@ -129,18 +152,20 @@ class EncodedLogProcessor(LogRecordProcessor):
             self._record,
             name="glam-log-records",
         )
+        self.put = self._queue.put
+        """Queue the bytes of a scope and a record."""
 
     def take_line(self, line: Line, created: float) -> None:
         """Queue a line of ours."""
         name = line["logger"]
         scope = self._scopes.get(name) or self._scope(name)
-        self._queue.put((scope, self._encoder.encode(line, created)))
+        self.put((scope, self._encoder.encode(line, created)))
 
     def take_usual(self, line: Usual) -> None:
         """Queue a line of ours that was not laid out."""
         name = line[0].logger
         scope = self._scopes.get(name) or self._scope(name)
-        self._queue.put((scope, self._encoder.encode_usual(line)))
+        self.put((scope, self._encoder.encode_usual(line)))
 
     def _scope(self, name: str) -> bytes:
         scope = encode_scope(InstrumentationScope(name))
@@ -158,7 +183,7 @@ class EncodedLogProcessor(LogRecordProcessor):
             self._record.drop_items(1, "not_encoded")
             _log.warning("telemetry.log_record_not_encoded", exc_info=True)
             return
-        self._queue.put(encoded)
+        self.put(encoded)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export all that waits; False when that was not done in time."""
@@ -189,11 +214,11 @@ class LineEncoder:
         moment = int(created * 1e9)
         message = line["message"]
         parts = [
-            _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment),
+            pack_times(TIME_TAG, moment, OBSERVED_TAG, moment),
             _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
             self._bodies.get(message) or self._body(message),
         ]
-        parts += self._pairs.encode(attributes_of(line))
+        parts += self._pairs.encode(attributes_of(line).items())
         trace_id = line.get("trace_id")
         if trace_id is not None:
             parts += (
@@ -207,19 +232,38 @@ class LineEncoder:
 
     def encode_usual(self, line: Usual) -> bytes:
         """Return the same for a line that was not laid out."""
-        kind, created, span, ids, fields = line
+        kind, created, span, correlation_id, request_id, fields = line
         moment = int(created * 1e9)
-        times = _pack_times(_TIME_TAG, moment, _OBSERVED_TAG, moment)
+        times = pack_times(TIME_TAG, moment, OBSERVED_TAG, moment)
         head = kind.record_head or self._head(kind)
-        pairs = b"".join(self._pairs.encode(fields))
-        owner = b"" if span is None else _owner(span)
-        if len(ids) == 2:  # they never come again: so in one operation, and nothing is remembered
-            one, other = map(wire.utf8, ids.values())
+        pairs = b"".join(self._pairs.encode(fields.items()))
+        if span is not None and correlation_id is not None and request_id is not None:
+            # They never come again: so in one operation, and nothing is remembered.
+            one, other = wire.utf8(correlation_id), wire.utf8(request_id)
             size, length = len(one), len(other)
-            if size <= _SHORT_ID and length <= _SHORT_ID:
-                sizes = size + 20, size + 2, size, one, length + 16, length + 2, length, other
-                return _WITH_IDS % (times, head, *sizes, pairs, owner)
-        return b"".join((times, head, *self._pairs.encode(ids), pairs, owner))
+            if size < _SHORT and length < _SHORT:
+                return _IN_REQUEST % (
+                    times,
+                    head,
+                    _BEFORE_CORRELATION_ID[size],
+                    one,
+                    _BEFORE_REQUEST_ID[length],
+                    other,
+                    pairs,
+                    # By place: the names of a span context cost a call each.
+                    span[0].to_bytes(16, "big"),
+                    span[1].to_bytes(8, "big"),
+                    span[3] & 255,
+                )
+        known = zip(_IDS, (correlation_id, request_id), strict=True)
+        ids = self._pairs.encode(pair for pair in known if pair[1] is not None)
+        return b"".join((times, head, *ids, pairs, b"" if span is None else _owner(span)))
+
+    def template(self, template: LineTemplate) -> RecordTemplate:
+        """Return how the records of lines begin and end that are made from a template."""
+        line = template.line
+        head = _LEVELS[line["level"]] + self._body(line["message"])
+        return RecordTemplate(template, head, self._pairs)
 
     def _head(self, kind: Kind) -> bytes:
         body = self._bodies.get(kind.message) or self._body(kind.message)
@@ -235,9 +279,7 @@ class LineEncoder:
 
 def _owner(span: SpanContext) -> bytes:
     """Return the ids and flags of the span a record belongs to."""
-    # By place: the names of a span context cost a call each.
-    ids = span[0].to_bytes(16, "big"), span[1].to_bytes(8, "big")
-    return b"\x4a\x10%b\x52\x08%b%b" % (*ids, _pack_flags(_FLAGS_TAG, span[3] & 0xFF))
+    return OWNER % (span[0].to_bytes(16, "big"), span[1].to_bytes(8, "big"), span[3] & 255)
 
 
 def _level(name: str, number: SeverityNumber) -> bytes:

@@ -6,7 +6,7 @@ remembered is bounded, and what has no place is encoded each time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from glam_sdk.telemetry.pipeline.lean import wire
 
 _pack_double: Final = Struct("<d").pack
 _LONG_KEY: Final = 116  # from here on a pair with a number needs two bytes for its length
+_LARGE: Final = 1 << 56  # from here on a number takes more than eight bytes, as negative ones do
 _VALUES_PER_KEY: Final = 64
 _REMEMBERED_BYTES: Final = 1024 * 1024
 _REMEMBERED_LENGTH: Final = 1024  # a statement's text is a value that comes again
@@ -59,21 +60,74 @@ class _Values(dict[Any, bytes]):
         return pair
 
 
-class _Texts(_Values):
-    """The same for text, where the values that differ are: ids, addresses, queries."""
+class _Framed(_Values):
+    """The same where many values differ: what stands before one of a length is made once."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, tag: bytes, key: str, budget: _Budget) -> None:
+        super().__init__(tag, key, budget)
+        self._frames: dict[int, bytes] = {}
+
+    def _frame(self, size: int) -> bytes | None:
+        raise NotImplementedError
+
+
+class _Texts(_Framed):
+    """Encode text, where the values that differ are: ids, addresses, queries."""
 
     __slots__ = ()
 
     def __missing__(self, value: str) -> bytes:
-        key, text = self._encoded_key, wire.utf8(value)
+        try:
+            text = value.encode()
+        except UnicodeEncodeError:  # a lone surrogate
+            text = wire.utf8(value)
         size = len(text)
-        length = len(key) + size + 4
-        if length >= 128:  # lengths of more than one byte
+        frame = self._frames.get(size) or self._frame(size)
+        if frame is None:
             return super().__missing__(value)
-        pair = b"%b%c%b%c%c%c%c%b" % (self._tag, length, key, 0x12, size + 2, 0x0A, size, text)
+        pair = frame + text
         if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
             self[value] = pair
         return pair
+
+    def _frame(self, size: int) -> bytes | None:
+        length = len(self._encoded_key) + size + 4
+        if length >= 128:  # lengths of more than one byte
+            return None
+        frame = b"%b%c%b\x12%c\x0a%c" % (self._tag, length, self._encoded_key, size + 2, size)
+        if self._budget.allows(frame):
+            self._frames[size] = frame
+        return frame
+
+
+class _Ints(_Framed):
+    """Encode whole numbers: most are few, but a sequence or a size hardly ever comes twice."""
+
+    __slots__ = ()
+
+    def __missing__(self, value: int) -> bytes:
+        if not 0 <= value < _LARGE:
+            return super().__missing__(value)
+        number = wire.varint(value)
+        size = len(number)
+        frame = self._frames.get(size) or self._frame(size)
+        if frame is None:
+            return super().__missing__(value)
+        pair = frame + number
+        if len(self) < _VALUES_PER_KEY and self._budget.allows(pair):
+            self[value] = pair
+        return pair
+
+    def _frame(self, size: int) -> bytes | None:
+        key = self._encoded_key
+        if len(key) >= _LONG_KEY:
+            return None
+        frame = b"%b%c%b\x12%c\x18" % (self._tag, len(key) + size + 3, key, size + 1)
+        if self._budget.allows(frame):
+            self._frames[size] = frame
+        return frame
 
 
 class _Floats(_Values):
@@ -143,7 +197,7 @@ class Pairs(dict[type, _Keys | _OtherKeys]):
         super().__init__(
             {
                 str: _Keys(tag, _Texts, budget),
-                int: _Keys(tag, _Values, budget),
+                int: _Keys(tag, _Ints, budget),
                 bool: _Keys(tag, _Values, budget),
                 float: _Keys(tag, _Floats, budget),
             }
@@ -153,6 +207,9 @@ class Pairs(dict[type, _Keys | _OtherKeys]):
     def __missing__(self, _: type) -> _OtherKeys:
         return self._others
 
-    def encode(self, attributes: Mapping[str, Any]) -> list[bytes]:
+    def encode(self, attributes: Iterable[tuple[str, Any]]) -> list[bytes]:
         """Return each attribute as a field."""
-        return [self[type(value)][key][value] for key, value in attributes.items()]
+        fields: list[bytes] = []  # a comprehension would be a function of its own
+        for key, value in attributes:
+            fields.append(self[type(value)][key][value])
+        return fields

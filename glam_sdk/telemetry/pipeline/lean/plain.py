@@ -24,7 +24,7 @@ def room_for_plain(limits: SpanLimits) -> int:
 
 def are_plain(attributes: Mapping[str, Any]) -> bool:
     """Tell whether names and values are as they should be."""
-    if type(attributes) is PlainAttributes:
+    if isinstance(attributes, PlainAttributes):
         return True
     return (
         PLAIN_TYPES.issuperset(map(type, attributes.values()))

@@ -7,20 +7,21 @@ What the SDK guards with a lock for each span is here one step that CPython does
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.attributes import BoundedAttributes, _clean_attribute_value
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, Span, _is_valid_link
+from opentelemetry.sdk.trace import Event, ReadableSpan, _is_valid_link
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.util.types import Attributes, AttributeValue
+from opentelemetry.util.types import Attributes
 
-from glam_sdk.telemetry.pipeline.lean.plain import PLAIN_TYPES, are_plain
-from glam_sdk.telemetry.tracing import LaterAttributes, PlainAttributes
+from glam_sdk.telemetry.pipeline.lean.attributes import NOTHING, AttributedSpan
+from glam_sdk.telemetry.pipeline.lean.readable import readable
+from glam_sdk.telemetry.tracing import SharedAttributes, Tell
 
 if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
@@ -30,17 +31,14 @@ UNSET: Final = Status()
 _NONE: Final = ()
 
 
-class LeanSpan(Span):
+class LeanSpan(AttributedSpan):
     """Record what happens under a span, and hand it over when it ends.
 
     The slots have the names of the fields that the SDK's ``ReadableSpan`` reads.
     """
 
     __slots__ = (
-        "_attributes",
         "_context",
-        "_dropped",
-        "_end_time",
         "_events",
         "_kind",
         "_links",
@@ -51,7 +49,6 @@ class LeanSpan(Span):
         "_set_status_on_exception",
         "_start_time",
         "_status",
-        "_tracer",
     )
 
     def begin(
@@ -70,8 +67,9 @@ class LeanSpan(Span):
         self._parent = parent
         self._kind = kind
         self._start_time = start_time
-        self._end_time: int | None = None
-        self._attributes: dict[str, Any] = {}
+        self._end_time = None
+        self._first = self._last = NOTHING
+        self._own = {}
         self._dropped = 0
         self._events: Any = _NONE
         self._links: Any = _NONE
@@ -79,15 +77,6 @@ class LeanSpan(Span):
         self._record_exception = True
         self._set_status_on_exception = True
         self._record_end_metrics: Callable[[], None] | None = None
-
-    def begin_with(self, attributes: Mapping[str, Any] | LaterAttributes) -> None:
-        """Take over the attributes given at the start."""
-        if isinstance(attributes, LaterAttributes):
-            attributes = attributes.made()
-        if type(attributes) is PlainAttributes and len(attributes) <= self._tracer.room:
-            self._attributes = attributes
-        else:
-            self._add(attributes)
 
     @property
     def resource(self) -> Resource:
@@ -104,11 +93,6 @@ class LeanSpan(Span):
         """The scope under its old name, which the SDK still has."""
         return self._tracer.instrumentation_info
 
-    @property
-    def dropped_attributes(self) -> int:
-        """How many attributes the limit cost."""
-        return self._dropped
-
     def get_span_context(self) -> SpanContext:
         """Return the ids to pass on."""
         return self._context
@@ -116,69 +100,6 @@ class LeanSpan(Span):
     def is_recording(self) -> bool:
         """Tell whether the span has not ended."""
         return self._end_time is None
-
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Set one attribute; of a key set before, the last value stays."""
-        if self._end_time is not None:
-            _log.warning("Setting attribute on ended span.")
-            return
-        attributes = self._attributes
-        if (
-            type(value) in PLAIN_TYPES
-            and type(key) is str
-            and key
-            and key not in attributes
-            and len(attributes) < self._tracer.room
-        ):
-            attributes[key] = value
-            return
-        self._set_checked(key, value)
-
-    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Set several attributes."""
-        if self._end_time is not None:
-            _log.warning("Setting attribute on ended span.")
-            return
-        self._add(attributes)
-
-    def _add(self, attributes: Mapping[str, Any]) -> None:
-        own = self._attributes
-        fits = len(own) + len(attributes) <= self._tracer.room and are_plain(attributes)
-        if fits and own.keys().isdisjoint(attributes):
-            own.update(attributes)
-        else:
-            self._set_cleaned(attributes)
-
-    def _set_checked(self, key: str, value: Any) -> None:
-        limits = self._tracer.limits
-        if limits.max_span_attributes == 0:
-            self._dropped += 1
-        elif not key or not isinstance(key, str):
-            _log.warning("invalid key `%s`. must be non-empty string. Dropping it.", key)
-            self._dropped += 1
-        else:
-            self._put(key, _clean_attribute_value(value, limits.max_span_attribute_length))
-
-    def _set_cleaned(self, attributes: Mapping[str, Any]) -> None:
-        limits = self._tracer.limits
-        if limits.max_span_attributes == 0:
-            self._dropped += len(attributes)
-            return
-        cleaned = _clean_attribute_value(attributes, limits.max_span_attribute_length)
-        self._dropped += len(attributes) - len(cleaned)
-        for key, value in cleaned.items():
-            self._put(key, value)
-
-    def _put(self, key: str, value: AttributeValue) -> None:
-        """Store a clean attribute as the newest; where there is no room, the oldest goes."""
-        attributes, limit = self._attributes, self._tracer.limits.max_span_attributes
-        if key in attributes:
-            del attributes[key]
-        elif limit is not None and len(attributes) >= limit:
-            _log.warning("A span has more attributes than its limit. Dropping the oldest.")
-            del attributes[next(iter(attributes))]
-            self._dropped += 1
-        attributes[key] = value
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -264,7 +185,7 @@ class LeanSpan(Span):
             self._record_end_metrics()
         self._tracer.handover.take(self)
 
-    def glam_stop(self, end_time: int) -> Callable[[str | None, PlainAttributes], None] | None:
+    def glam_stop(self, end_time: int) -> Tell | None:
         """Do the first half of an end, where nobody sees the second (see ``tracing.stop``)."""
         is_seen = self._tracer.handover.readers or self._record_end_metrics is not None
         if is_seen or self._end_time is not None:  # no call before the store, as in end()
@@ -272,28 +193,14 @@ class LeanSpan(Span):
         self._end_time = end_time
         return self._tell
 
-    def _tell(self, name: str | None, attributes: PlainAttributes) -> None:
-        self._name = self._name if name is None else name
-        self._add(attributes)
-        self._tracer.handover.take(self)
+    def _tell(self, name: str | None, attributes: SharedAttributes) -> None:
+        if name is not None:
+            self._name = name
+        if self._can_have(attributes):
+            self._last = attributes
+        else:
+            self._set_cleaned(attributes)
+        self._tracer.handover.take_late(self)
 
     def _readable_span(self) -> ReadableSpan:
-        attributes = BoundedAttributes(self._tracer.limits.max_span_attributes, immutable=False)
-        attributes._dict = self._attributes  # noqa: SLF001 - clean already, and shared on purpose
-        attributes.dropped = self._dropped
-        attributes._immutable = True  # noqa: SLF001
-        return ReadableSpan(
-            name=self._name,
-            context=self._context,
-            parent=self._parent,
-            resource=self._tracer.resource,
-            attributes=attributes,
-            events=self._events,
-            links=self._links,
-            kind=self._kind,
-            instrumentation_info=self._tracer.instrumentation_info,
-            status=self._status,
-            start_time=self._start_time,
-            end_time=self._end_time,
-            instrumentation_scope=self._tracer.scope,
-        )
+        return readable(self)

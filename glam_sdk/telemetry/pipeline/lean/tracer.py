@@ -33,6 +33,8 @@ from glam_sdk.telemetry.pipeline.lean.handover import Handover
 from glam_sdk.telemetry.pipeline.lean.plain import room_for_plain
 from glam_sdk.telemetry.pipeline.lean.sampling import SamplingRule, rule_of
 from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
+from glam_sdk.telemetry.telling import SpanForm, start_and_end
+from glam_sdk.telemetry.tracing import Begun, PlainAttributes
 
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
@@ -102,6 +104,47 @@ class LeanTracer(Tracer):
         if self.handover.readers:
             self.handover.on_start(span, context)
         return span
+
+    def glam_child(
+        self, name: str, kind: SpanKind, parent: SpanContext | None, begun: Begun
+    ) -> Span | None:
+        """Start a span below a parent that is in no context (see ``tracing.child_starter``)."""
+        if self._rule is None or self.handover.readers or not self._tracer_config.is_enabled:
+            return None
+        own = _make_context(self._rule, parent)
+        if not own[3] & 1:
+            return NonRecordingSpan(own)
+        span = _new_span(LeanSpan)
+        span.begin(self, name, own, parent, kind, time_ns())
+        span.begin_with(begun)
+        return span
+
+    @property
+    def glam_is_seen(self) -> bool:
+        """Whether somebody looks at spans when they start (see ``telling``)."""
+        return self._rule is None or bool(self.handover.readers)
+
+    def glam_tell(
+        self, form: SpanForm, here: Context, own: PlainAttributes, times: tuple[int, int]
+    ) -> SpanContext:
+        """Hand over a span that has ended; none is made where nobody sees it."""
+        handover, rule = self.handover, self._rule
+        if (
+            rule is None
+            or handover.readers
+            or not self._tracer_config.is_enabled
+            or len(form.attributes) + len(own) > self.room
+        ):
+            return start_and_end(self, form, here, own, times)
+        parent = _parent_in(here)
+        if parent is not None and not parent[5]:  # which is_valid reads
+            parent = None
+        ids = _make_context(rule, parent)
+        if ids[3] & 1:
+            told = (form, ids, parent, own, times, self.encoded_scope)
+            for encoder in handover.encoders:
+                encoder.tell(told)
+        return ids
 
     def start_as_current_span(  # type: ignore[override] # noqa: PLR0913, PLR0917 - the API's
         self,

@@ -25,7 +25,8 @@ def varint(number: int) -> bytes:
         return _ONE_BYTE[number]
     if number < 16384:
         return bytes((number & 127 | 128, number >> 7))
-    return bytes((number & 127 | 128,)) + varint(number >> 7)
+    start = bytes((number & 127 | 128, number >> 7 & 127 | 128))
+    return start + varint(number >> 14)
 
 
 def sized(tag: bytes, body: bytes) -> bytes:

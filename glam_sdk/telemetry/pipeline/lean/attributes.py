@@ -1,0 +1,143 @@
+"""Keep the attributes of one span, by the SDK's rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.attributes import _clean_attribute_value
+from opentelemetry.sdk.trace import Span
+from opentelemetry.util.types import AttributeValue
+
+from glam_sdk.telemetry.pipeline.lean.plain import PLAIN_TYPES, are_plain
+from glam_sdk.telemetry.tracing import (
+    BegunAttributes,
+    LaterAttributes,
+    PlainAttributes,
+    SharedAttributes,
+)
+
+if TYPE_CHECKING:
+    from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
+
+_log = logging.getLogger("opentelemetry.sdk.trace")
+NOTHING: Final = SharedAttributes()
+
+
+class AttributedSpan(Span):
+    """Keep attributes in three parts, each under other names.
+
+    What a span begins and ends with is often the same for many, which is then encoded once for all
+    of them; in between stand those of its own. An attribute that is set anew, or that has to make
+    room, makes them one part.
+    """
+
+    __slots__ = ("_dropped", "_end_time", "_first", "_last", "_own", "_tracer")
+    _tracer: LeanTracer
+    _end_time: int | None
+    _first: SharedAttributes
+    _own: dict[str, Any]
+    _last: SharedAttributes
+    _dropped: int
+
+    def begin_with(self, attributes: Mapping[str, Any] | BegunAttributes | LaterAttributes) -> None:
+        """Take over the attributes given at the start."""
+        room = self._tracer.room
+        if isinstance(attributes, LaterAttributes):
+            attributes = attributes()
+        if isinstance(attributes, tuple):
+            first, own = attributes
+            if len(first) + len(own) <= room:
+                self._first, self._own = first, own
+                return
+            attributes = {**first, **own}
+        if type(attributes) is PlainAttributes and len(attributes) <= room:
+            self._own = attributes
+        else:
+            self._add(attributes)
+
+    @property
+    def _attributes(self) -> dict[str, Any]:  # type: ignore[override]  # only read by the SDK
+        if self._first or self._last:
+            return {**self._first, **self._own, **self._last}
+        return self._own
+
+    @property
+    def dropped_attributes(self) -> int:
+        """How many attributes the limit cost."""
+        return self._dropped
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute; of a key set before, the last value stays."""
+        if self._end_time is not None:
+            _log.warning("Setting attribute on ended span.")
+            return
+        own, first = self._own, self._first
+        if (
+            type(value) in PLAIN_TYPES
+            and type(key) is str
+            and key
+            and key not in own
+            and key not in first
+            and len(own) + len(first) < self._tracer.room
+        ):
+            own[key] = value
+            return
+        self._set_checked(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        if self._end_time is not None:
+            _log.warning("Setting attribute on ended span.")
+            return
+        self._add(attributes)
+
+    def _add(self, attributes: Mapping[str, Any]) -> None:
+        if self._can_have(attributes):
+            self._own.update(attributes)
+        else:
+            self._set_cleaned(attributes)
+
+    def _can_have(self, attributes: Mapping[str, Any]) -> bool:
+        """Tell whether attributes are new to this span, fit and need no cleaning."""
+        own, first = self._own, self._first
+        if len(own) + len(first) + len(attributes) > self._tracer.room:
+            return False
+        for key in attributes:
+            if key in own or key in first:
+                return False
+        return are_plain(attributes)
+
+    def _set_checked(self, key: str, value: Any) -> None:
+        limits = self._tracer.limits
+        if limits.max_span_attributes == 0:
+            self._dropped += 1
+        elif not key or not isinstance(key, str):
+            _log.warning("invalid key `%s`. must be non-empty string. Dropping it.", key)
+            self._dropped += 1
+        else:
+            self._put(key, _clean_attribute_value(value, limits.max_span_attribute_length))
+
+    def _set_cleaned(self, attributes: Mapping[str, Any]) -> None:
+        limits = self._tracer.limits
+        if limits.max_span_attributes == 0:
+            self._dropped += len(attributes)
+            return
+        cleaned = _clean_attribute_value(attributes, limits.max_span_attribute_length)
+        self._dropped += len(attributes) - len(cleaned)
+        for key, value in cleaned.items():
+            self._put(key, value)
+
+    def _put(self, key: str, value: AttributeValue) -> None:
+        """Store a clean attribute as the newest; where there is no room, the oldest goes."""
+        if self._first:
+            self._first, self._own = NOTHING, self._attributes
+        attributes, limit = self._own, self._tracer.limits.max_span_attributes
+        if key in attributes:
+            del attributes[key]
+        elif limit is not None and len(attributes) >= limit:
+            _log.warning("A span has more attributes than its limit. Dropping the oldest.")
+            del attributes[next(iter(attributes))]
+            self._dropped += 1
+        attributes[key] = value
