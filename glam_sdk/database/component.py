@@ -261,7 +261,9 @@ def _sessions(
     else:
         execution = {sqlite.BEGIN: sqlite.WRITING}
     return async_sessionmaker(
-        engine.execution_options(**execution) if execution else engine,
+        engine,
+        # Not the engine's: it would get a listener, for which each statement pays.
+        execution_options=execution,
         expire_on_commit=False,
         close_resets_only=False,  # who still holds it would begin a transaction nobody ends
         info={} if tracer is None else {TRACER: tracer},

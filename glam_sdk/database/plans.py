@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from glam_sdk.database.statements import MAX_TEXT, describe
 from glam_sdk.telemetry import conventions as conv
+from glam_sdk.telemetry.telling import SpanForm
+from glam_sdk.telemetry.tracing import SharedAttributes, SpanKind
 
 _STATEMENTS_KEPT: Final = 1024
 _TRANSACTION_WORDS: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
@@ -20,10 +23,15 @@ class Plan(NamedTuple):
     """What is the same for every execution of one SQL text."""
 
     name: str
-    span_attributes: dict[str, AttributeValue]
+    form: SpanForm
     metric_attributes: dict[str, AttributeValue]
     series: tuple[str, str | None]
     """Stands for the metric's attributes within one database."""
+
+    @property
+    def span_attributes(self) -> SharedAttributes:
+        """What each of its spans begins with."""
+        return self.form.attributes
 
 
 class _Plans(dict[str, Plan | None]):
@@ -52,11 +60,12 @@ class _Plans(dict[str, Plan | None]):
             labels[conv.DB_OPERATION_NAME] = statement.operation
         if statement.collection:
             labels[conv.DB_COLLECTION_NAME] = statement.collection
-        attributes = {**labels, conv.DB_QUERY_TEXT: statement.text}
+        attributes = SharedAttributes({**labels, conv.DB_QUERY_TEXT: statement.text})
         if statement.summary:
             attributes[conv.DB_QUERY_SUMMARY] = statement.summary
         series = (statement.operation, statement.collection)
-        return Plan(statement.summary or self._system, attributes, labels, series)
+        name = statement.summary or self._system
+        return Plan(name, SpanForm(name, SpanKind.CLIENT, attributes), labels, series)
 
 
 def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], Plan | None]:
@@ -67,6 +76,33 @@ def planner(common: dict[str, AttributeValue], system: str) -> Callable[[str], P
         system: Name of the database system, for statements without a summary.
     """
     return _Plans(common, system).__getitem__
+
+
+def known_by(sql: str, parameters: Any, context: Any) -> tuple[str, int]:
+    """Return the text that stands for a statement, and for how many rows it is sent.
+
+    Args:
+        sql: As it goes to the driver.
+        parameters: That go with it.
+        context: Of SQLAlchemy's execution.
+    """
+    made_from: str | None = getattr(context, "statement", None)
+    if made_from is None:  # it asks for a default, before there is the statement that needs it
+        return sql, 1
+    if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
+        # One text for each number of rows; what it was made from is always the same.
+        return made_from, _rows_of_insert(parameters, context)
+    size = len(parameters) if context.execute_style is ExecuteStyle.EXECUTEMANY else 1
+    # Somebody may have put a comment behind it, another one each time.
+    return made_from if sql.startswith(made_from) else sql, size
+
+
+def _rows_of_insert(parameters: Any, context: Any) -> int:
+    """Count the INSERTs that SQLAlchemy sends as one statement."""
+    made = context.compiled._insertmanyvalues  # noqa: SLF001 - no event tells of it
+    of_one = sum(len(names) for *_, names in made.insert_crud_params)
+    more = len(parameters) - len(context.parameters[0])
+    return 1 + more // of_one if of_one else 1
 
 
 def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:

@@ -52,10 +52,12 @@ class PoolWatch:
         self.engine: Engine | None = None
         self._instruments = instruments
         self._holders: dict[int, _Holder] = {}
+        self._is_told = False
 
     def pool_class(self) -> type[AsyncAdaptedQueuePool]:
-        """Return a pool class that tells this watch who waits, how long, and in vain."""
+        """Return a pool class that tells this watch who waits, how long, in vain, and who holds."""
         watch = self
+        self._is_told = True
 
         class Pool(AsyncAdaptedQueuePool):
             # SQLAlchemy's levels go by its names, and this one's lines are below the usual.
@@ -65,12 +67,18 @@ class PoolWatch:
                 started = perf_counter()
                 watch.waiting += 1
                 try:
-                    return super()._do_get()
+                    record = super()._do_get()
                 except exc.TimeoutError:
                     raise watch.exhausted(perf_counter() - started) from None  # says less
                 finally:
                     watch.waiting -= 1
                     watch.waited(perf_counter() - started)
+                watch.taken(None, record)
+                return record
+
+            def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+                watch.given_back(None, record)
+                super()._do_return_conn(record)
 
         return Pool
 
@@ -78,8 +86,9 @@ class PoolWatch:
         """Learn of each connection that is taken and given back."""
         self.engine = engine
         self._instruments.pools.add(self)
-        event.listen(engine, "checkout", self._taken)
-        event.listen(engine, "checkin", self._given_back)
+        if not self._is_told:
+            event.listen(engine, "checkout", self.taken)
+            event.listen(engine, "checkin", self.given_back)
 
     def waited(self, seconds: float) -> None:
         """Record how long somebody waited for a connection."""
@@ -106,12 +115,16 @@ class PoolWatch:
         error.add_note("Held longest by: " + "; ".join(shown))
         return error
 
-    def _taken(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    def taken(
+        self, _connection: object, record: ConnectionPoolEntry, _proxy: object = None
+    ) -> None:
+        """Note who has a connection from now on; as SQLAlchemy calls a listener."""
         if (info := record.record_info) is not None:
             info[LAST_STATEMENT] = None
         self._holders[id(record)] = (perf_counter(), _current_task(), get_current(), record)
 
-    def _given_back(self, _connection: object, record: ConnectionPoolEntry) -> None:
+    def given_back(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        """Forget who had it."""
         self._holders.pop(id(record), None)
 
 

@@ -6,9 +6,10 @@ BEGIN, COMMIT and the like get none, nor does a statement or connection with the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Token
-from time import perf_counter
+from time import perf_counter, time_ns
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
 from opentelemetry import context as otel
@@ -21,7 +22,7 @@ from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.database import contrib
-from glam_sdk.database.plans import Plan, common_attributes, planner
+from glam_sdk.database.plans import Plan, common_attributes, known_by, planner
 from glam_sdk.database.pool import LAST_STATEMENT, PoolInstruments, PoolWatch
 from glam_sdk.database.redaction import driver_error, status_code
 from glam_sdk.database.transactions import Counts, counts_in
@@ -29,7 +30,15 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
 from glam_sdk.telemetry.series import SeriesOf
-from glam_sdk.telemetry.tracing import PlainAttributes, Span, SpanKind, error_type, get_tracer
+from glam_sdk.telemetry.telling import is_seen, tell
+from glam_sdk.telemetry.tracing import (
+    PlainAttributes,
+    Span,
+    SpanKind,
+    begun,
+    error_type,
+    get_tracer,
+)
 
 UNTRACED: Final = "glam_untraced"
 """Execution option of a statement or connection that is not to be seen in telemetry."""
@@ -42,10 +51,18 @@ _log = get_logger("glam_sdk.database")
 
 
 class _Running(NamedTuple):
+    plan: Plan
+    here: Context
+    own: PlainAttributes
+    open: _Open | None
+    """Its span, where somebody may look at it; else one is told of when the statement is over."""
+    began: int
+    started: float
+
+
+class _Open(NamedTuple):
     span: Span
     is_ours: bool
-    plan: Plan
-    started: float
     token: Token[Context] | None
 
 
@@ -143,10 +160,10 @@ class _Statements:
         try:
             context = rest[-1]
             if getattr(context, "statement", None) is sql and context.execute_style is _ONE:
-                known_by, size = sql, 1  # as nearly all are
+                text, size = sql, 1  # as nearly all are
             else:
-                known_by, size = _known_by(sql, rest[0], context)
-            plan = self._plan(known_by)
+                text, size = known_by(sql, rest[0], context)
+            plan = self._plan(text)
             if plan is None or context.execution_options.get(UNTRACED):
                 return None
             info = context.root_connection.connection.record_info
@@ -155,32 +172,40 @@ class _Statements:
                     return None  # nobody has taken it yet: SQLAlchemy asks what the server can do
                 info[LAST_STATEMENT] = plan.name
             here = otel.get_current()
-            attributes = PlainAttributes(plan.span_attributes)
+            own = PlainAttributes()
             if size > 1:
-                attributes[conv.DB_OPERATION_BATCH_SIZE] = size
+                own[conv.DB_OPERATION_BATCH_SIZE] = size
             if (
                 self._repeated_limit
                 and (counts := counts_in(here)) is not None
                 and (repeated := self._count(plan, counts))
             ):
-                attributes[conv.GLAM_DB_REPEATED_QUERY_COUNT] = repeated
+                own[conv.GLAM_DB_REPEATED_QUERY_COUNT] = repeated
+            opened = None
             if contrib.is_active():
-                return self._begin_beside_contrib(plan, attributes, context)
-            span = self._tracer.start_span(plan.name, here, SpanKind.CLIENT, attributes)
-            return _new(_Running, (span, True, plan, perf_counter(), None))
+                opened = self._open_beside_contrib(plan, own, context)
+            elif is_seen(self._tracer):
+                opened = _Open(self._start(plan, own, here), True, None)
+            return _new(_Running, (plan, here, own, opened, time_ns(), perf_counter()))
         except Exception as exc:  # noqa: BLE001 - as guarded, which costs more than a look-up
             report("database.telemetry.before", exc)
             return None
 
-    def _begin_beside_contrib(
-        self, plan: Plan, attributes: PlainAttributes, context: object
-    ) -> _Running:
+    def _start(
+        self, plan: Plan, own: PlainAttributes, here: Context, began: int | None = None
+    ) -> Span:
+        attributes = begun(self._tracer, plan.span_attributes, own)
+        return self._tracer.start_span(
+            plan.name, here, SpanKind.CLIENT, attributes, start_time=began
+        )
+
+    def _open_beside_contrib(self, plan: Plan, own: PlainAttributes, context: object) -> _Open:
         theirs = contrib.span_of(context)
         if theirs is None:
-            span = self._tracer.start_span(plan.name, None, SpanKind.CLIENT, attributes)
+            span = self._start(plan, own, otel.get_current())
         else:
-            span = contrib.join(theirs, plan.name, attributes)
-        return _Running(span, theirs is None, plan, perf_counter(), contrib.silence())
+            span = contrib.join(theirs, plan.name, {**plan.span_attributes, **own})
+        return _Open(span, theirs is None, contrib.silence())
 
     def _count(self, plan: Plan, counts: Counts) -> int | None:
         """Count a statement; return how many it were once they are too many."""
@@ -199,68 +224,60 @@ class _Statements:
 
     def _succeed(self, running: _Running, cursor: object) -> None:
         try:
-            span, is_ours, plan, started, token = running
+            plan, here, own, opened, began, started = running
             taken_s = perf_counter() - started
-            if token is not None:
-                otel.detach(token)
+            if opened is not None and opened.token is not None:
+                otel.detach(opened.token)
                 contrib.quieten(cursor)
             series = self._durations
             (series.get(plan.series) or series.add(plan.series, plan.metric_attributes))(taken_s)
-            if taken_s >= self._slow_s:
-                _log_slow(running, taken_s)
-            if is_ours:
-                span.end()
+            if opened is None and taken_s < self._slow_s:
+                tell(self._tracer, plan.form, here, own, (began, began + int(taken_s * 1e9)))
+            else:
+                self._end(running, taken_s)
         except Exception as exc:  # noqa: BLE001 - as above
             report("database.telemetry.after", exc)
 
     def _fail(self, running: _Running, error: BaseException) -> None:
         with guarded("database.telemetry.failed"):
             taken_s = perf_counter() - running.started
-            if running.token is not None:
-                otel.detach(running.token)
+            if running.open is not None and running.open.token is not None:
+                otel.detach(running.open.token)
             original = driver_error(error)
             outcome: dict[str, AttributeValue] = {conv.ERROR_TYPE: error_type(original)}
             code = status_code(original)
             if code is not None:
                 outcome[conv.DB_RESPONSE_STATUS_CODE] = code
-            # Not the exception itself: its text may hold the values of a row.
-            running.span.set_attributes(outcome)
-            running.span.set_status(Status(StatusCode.ERROR, type(original).__name__))
             self._duration.record(taken_s, {**running.plan.metric_attributes, **outcome})
-            if taken_s >= self._slow_s:
-                _log_slow(running, taken_s)
-            if running.is_ours:
-                running.span.end()
+            self._end(running, taken_s, original, outcome)
+
+    def _end(
+        self,
+        running: _Running,
+        taken_s: float,
+        error: BaseException | None = None,
+        outcome: Mapping[str, AttributeValue] = MappingProxyType({}),
+    ) -> None:
+        """Say on a span what is not usual, and end it."""
+        plan, here, own, opened, began, _ = running
+        span = self._start(plan, own, here, began) if opened is None else opened.span
+        if error is not None:
+            # Not the exception itself: its text may hold the values of a row.
+            span.set_attributes(outcome)
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        if taken_s >= self._slow_s:
+            _log_slow(span, plan, taken_s)
+        if opened is None or opened.is_ours:
+            span.end()
 
 
-def _known_by(sql: str, parameters: Any, context: Any) -> tuple[str, int]:
-    """Return the text that stands for a statement, and for how many rows it is sent."""
-    made_from: str | None = getattr(context, "statement", None)
-    if made_from is None:  # it asks for a default, before there is the statement that needs it
-        return sql, 1
-    if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
-        # One text for each number of rows; what it was made from is always the same.
-        return made_from, _rows_of_insert(parameters, context)
-    size = len(parameters) if context.execute_style is ExecuteStyle.EXECUTEMANY else 1
-    # Somebody may have put a comment behind it, another one each time.
-    return made_from if sql.startswith(made_from) else sql, size
-
-
-def _rows_of_insert(parameters: Any, context: Any) -> int:
-    """Count the INSERTs that SQLAlchemy sends as one statement."""
-    made = context.compiled._insertmanyvalues  # noqa: SLF001 - no event tells of it
-    of_one = sum(len(names) for *_, names in made.insert_crud_params)
-    more = len(parameters) - len(context.parameters[0])
-    return 1 + more // of_one if of_one else 1
-
-
-def _log_slow(running: _Running, taken_s: float) -> None:
-    running.span.set_attribute(conv.GLAM_DB_SLOW_QUERY, True)
+def _log_slow(span: Span, plan: Plan, taken_s: float) -> None:
+    span.set_attribute(conv.GLAM_DB_SLOW_QUERY, True)
     # Under the statement's own span, so that the line's ids lead to it.
-    with trace.use_span(running.span, record_exception=False, set_status_on_exception=False):
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         _log.warning(
             "database.slow_query",
             duration_ms=round(taken_s * 1000, 1),
-            summary=running.plan.name,
-            query=running.plan.span_attributes[conv.DB_QUERY_TEXT],
+            summary=plan.name,
+            query=plan.span_attributes[conv.DB_QUERY_TEXT],
         )

@@ -7,12 +7,28 @@ With PostgreSQL the same statement wakes the relays: ``NOTIFY`` reaches them at 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, event, func, insert
+import orjson
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Insert,
+    Table,
+    bindparam,
+    delete,
+    event,
+    exc,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -25,10 +41,15 @@ _PENDING: Final = "glam_outbox_pending"
 _READY: Final = "glam_outbox_insert"
 """Name in a dialect of the INSERT that is prepared for it."""
 _TABLE: Final = cast("Table", OutboxRow.__table__)
-_INSERT: Final[Insert] = insert(_TABLE).inline()  # nobody asks for the number it gets
-_NOTIFY: Final[ColumnElement[Any]] = func.pg_notify(CHANNEL, "")
-_INSERT_AND_NOTIFY: Final = _INSERT.returning(_NOTIFY)
 _COLUMNS: Final = ("partition", "event_id", "subject", "body", "headers", "created_at")
+_INSERT: Final[Insert] = insert(_TABLE).inline()  # nobody asks for the number it gets
+# Reading from the call, it notifies and has no row to give back, as it would have by RETURNING.
+_INSERT_AND_NOTIFY: Final = insert(_TABLE).from_select(
+    _COLUMNS,
+    select(*(bindparam(name, type_=_TABLE.columns[name].type) for name in _COLUMNS)).select_from(
+        func.pg_notify(literal_column(f"'{CHANNEL}'"), literal_column("''"))
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -74,17 +95,37 @@ def _write(session: Session) -> None:
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     ready = _ready_for(connection.dialect)
+    now = utcnow()
     sent: list[Any] | None = None
     if not connection.get_execution_options().get("schema_translate_map"):
-        now = utcnow()
-        # A value that cannot be prepared is SQLAlchemy's to refuse.
-        with suppress(Exception):
-            sent = [ready.parameters({**row, "created_at": now}) for row in rows]
-    if sent is None:
-        result = connection.execute(ready.statement, rows if len(rows) > 1 else rows[0])
-    else:
-        result = connection.exec_driver_sql(ready.sql, sent if len(sent) > 1 else sent[0])
-    result.close()
+        try:
+            moment = ready.moment(now)
+            sent = [ready.parameters({**row, "created_at": moment}) for row in rows]
+        except Exception:  # noqa: BLE001 - what cannot be prepared is SQLAlchemy's to refuse
+            sent = None
+    try:
+        if sent is not None:
+            connection.exec_driver_sql(ready.sql, sent if len(sent) > 1 else sent[0])
+        else:
+            whole = [{**row, "created_at": now} for row in rows]
+            connection.execute(ready.statement, whole if len(whole) > 1 else whole[0])
+    except exc.DBAPIError:
+        if len(rows) > 1 and connection.dialect.name == "sqlite":
+            _take_back(connection, rows, now)
+        raise
+
+
+def _take_back(connection: Connection, rows: list[dict[str, Any]], moment: datetime) -> None:
+    """Delete the rows before the one that failed, which SQLite keeps.
+
+    Whoever puts it right and commits again would have them twice.
+    """
+    written = delete(_TABLE).where(
+        _TABLE.columns.created_at == moment,
+        _TABLE.columns.event_id.in_([row["event_id"] for row in rows]),
+    )
+    with suppress(exc.DBAPIError):  # the first error says more
+        connection.execute(written)
 
 
 class _ReadyInsert:
@@ -95,27 +136,38 @@ class _ReadyInsert:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        columns = _TABLE.columns
         self.statement = _INSERT_AND_NOTIFY if dialect.name == "postgresql" else _INSERT
         compiled: Any = self.statement.compile(dialect=dialect, column_keys=_COLUMNS)
         self.sql = str(compiled)
-        self._constant: dict[str, Any] = {
-            name: value for name, value in compiled.params.items() if name not in columns
-        }
         places: list[str] | None = compiled.positiontup
         self._in_place = None if places is None else itemgetter(*places)
-        self._prepare = [
-            (name, prepare)
+        prepare: dict[str, Callable[[Any], Any]] = {
+            name: process
             for name in _COLUMNS
-            if (prepare := columns[name].type.dialect_impl(dialect).bind_processor(dialect))
-        ]
+            if (process := _TABLE.columns[name].type.dialect_impl(dialect).bind_processor(dialect))
+        }
+        self.moment = prepare.pop("created_at", lambda moment: moment)
+        """Return a moment as the driver wants it: all rows have the same."""
+        if "headers" in prepare and prepare["headers"]({}) == "{}":
+            prepare["headers"] = _as_text(prepare["headers"])
+        self._prepare = tuple(prepare.items())
 
     def parameters(self, row: dict[str, Any]) -> Any:
         """Return a row's values as the driver wants them; the dict is used up."""
         for name, prepare in self._prepare:
             row[name] = prepare(row[name])
-        row |= self._constant
         return row if self._in_place is None else self._in_place(row)
+
+
+def _as_text(prepare: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what writes headers as JSON, quicker where they are plain."""
+
+    def write(headers: dict[str, str]) -> Any:
+        written = orjson.dumps(headers)
+        # Some databases have no place for other characters, which the standard library spells out.
+        return written.decode() if written.isascii() else prepare(headers)
+
+    return write
 
 
 def _ready_for(dialect: Dialect) -> _ReadyInsert:

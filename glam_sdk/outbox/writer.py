@@ -6,20 +6,24 @@ event, so that its consumer continues the request's trace however much later it 
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import Final
 
-from opentelemetry.trace import Tracer
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, Tracer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from glam_sdk.context import SPAN_KEY
 from glam_sdk.events import MESSAGE_ID_HEADER, Envelope, Event, encode, envelope_of
 from glam_sdk.outbox.partitions import partition_of
 from glam_sdk.outbox.pending import write_at_commit
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.propagation import inject
-from glam_sdk.telemetry.tracing import SpanKind, get_tracer, span
+from glam_sdk.telemetry.telling import SpanForm, tell
+from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes, SpanKind, get_tracer
 
 _SCOPE: Final = "glam_sdk.outbox"
+_SUBJECTS_KEPT: Final = 1024
 
 
 class OutboxWriter:
@@ -33,6 +37,7 @@ class OutboxWriter:
     def __init__(self, service_name: str, *, tracer: Tracer | None = None) -> None:
         self._service_name = service_name
         self._tracer = tracer or get_tracer(_SCOPE)
+        self._forms: dict[str, SpanForm] = {}
 
     def write(self, session: AsyncSession, event: object) -> None:
         """Let a typed event or an envelope be written with the session's transaction.
@@ -48,13 +53,7 @@ class OutboxWriter:
             )
         envelope = self._envelope(event)
         body = encode(envelope)
-        with span(
-            self._tracer,
-            f"create {envelope.subject}",
-            kind=SpanKind.PRODUCER,
-            attributes=_attributes(envelope, len(body)),
-        ):
-            headers = inject()
+        headers = self._create(envelope, len(body))
         headers[MESSAGE_ID_HEADER] = envelope.idempotency_key
         row = {
             "event_id": envelope.event_id,
@@ -65,21 +64,33 @@ class OutboxWriter:
         }
         write_at_commit(session, row)
 
+    def _create(self, envelope: Envelope, size_bytes: int) -> dict[str, str]:
+        """Tell that a message was made; return the headers by which its consumer goes on."""
+        own = PlainAttributes()
+        own[conv.MESSAGING_MESSAGE_ID] = str(envelope.event_id)  # of an envelope it may be anything
+        own[conv.MESSAGING_MESSAGE_BODY_SIZE] = size_bytes
+        if envelope.correlation_id is not None:
+            own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = str(envelope.correlation_id)
+        subject, here, now = envelope.subject, get_current(), time_ns()
+        form = self._forms.get(subject) or self._add(subject)
+        span = NonRecordingSpan(tell(self._tracer, form, here, own, (now, now)))
+        return inject(context=Context({**here, SPAN_KEY: span}))
+
     def _envelope(self, event: Event | Envelope) -> Envelope:
         if isinstance(event, Envelope):
             return event
         return envelope_of(event, source_service=self._service_name)
 
-
-def _attributes(envelope: Envelope, size_bytes: int) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {
-        conv.MESSAGING_SYSTEM: "nats",
-        conv.MESSAGING_OPERATION_NAME: "create",
-        conv.MESSAGING_OPERATION_TYPE: "create",
-        conv.MESSAGING_DESTINATION_NAME: envelope.subject,
-        conv.MESSAGING_MESSAGE_ID: envelope.event_id,
-        conv.MESSAGING_MESSAGE_BODY_SIZE: size_bytes,
-    }
-    if envelope.correlation_id is not None:
-        attributes[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
-    return attributes
+    def _add(self, subject: str) -> SpanForm:
+        attributes = SharedAttributes(
+            {
+                conv.MESSAGING_SYSTEM: "nats",
+                conv.MESSAGING_OPERATION_NAME: "create",
+                conv.MESSAGING_OPERATION_TYPE: "create",
+                conv.MESSAGING_DESTINATION_NAME: str(subject),
+            }
+        )
+        made = SpanForm(f"create {subject}", SpanKind.PRODUCER, attributes)
+        if len(self._forms) < _SUBJECTS_KEPT:
+            self._forms[subject] = made
+        return made

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import time_ns
 from typing import Any
 from weakref import ref
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from pydantic import SecretStr
 from sqlalchemy import (
     Column,
     Connection,
@@ -29,9 +34,14 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from glam_sdk.database import DatabaseTelemetry
+from glam_sdk.config import DatabaseSettings
+from glam_sdk.database import Database, DatabaseTelemetry
 from glam_sdk.database.pool import PoolWatch
+from glam_sdk.database.unit_of_work import TransactionOptions
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 
 TABLES = MetaData()
 THINGS = Table("things", TABLES, Column("id", Integer, primary_key=True), Column("name", String))
@@ -45,14 +55,20 @@ NUMBERED = Table(
 
 
 class Seen:
-    def __init__(self, engine: Engine) -> None:
+    """Have a processor that sees spans start and end."""
+
+    def __init__(self, engine: Engine, **settings: Any) -> None:
         self.engine = engine
+        self.tracer = self._provider().get_tracer("t")
+        DatabaseTelemetry(tracer=self.tracer).observe(engine, **settings)
+
+    def _provider(self) -> TracerProvider:
         self.exporter = InMemorySpanExporter()
         tracers = TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        DatabaseTelemetry(tracer=tracers.get_tracer("t")).observe(engine)
+        return tracers
 
-    def spans(self) -> tuple[ReadableSpan, ...]:
+    def spans(self) -> Sequence[ReadableSpan]:
         return self.exporter.get_finished_spans()
 
     def names(self) -> list[str]:
@@ -62,13 +78,113 @@ class Seen:
         return [(span.attributes or {}).get(key) for span in self.spans()]
 
 
+class Told(Seen):
+    """Have an exporter only, so that quick statements are told of when they are over."""
+
+    def _provider(self) -> TracerProvider:
+        self.sent: list[tuple[bytes, bytes]] = []
+        self._lean = LeanTracerProvider(shutdown_on_exit=False)
+        self._lean.add_span_processor(EncodedSpanProcessor(self))
+        return self._lean
+
+    def export(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
+        self.sent += batch
+
+    def shutdown(self) -> None:
+        """Hold nothing."""
+
+    def messages(self) -> list[Any]:
+        self._lean.force_flush()
+        return [SpanMessage.FromString(body) for _, body in self.sent]
+
+    def spans(self) -> Sequence[ReadableSpan]:
+        return [ReadableSpan(one.name, attributes=told(one)) for one in self.messages()]
+
+    def close(self) -> None:
+        self._lean.shutdown()
+
+
+def told(message: Any) -> dict[str, Any]:
+    """Return the attributes of a span as it was sent."""
+    return {
+        pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in message.attributes
+    }
+
+
 @pytest.fixture
-def seen(tmp_path: Path) -> Iterator[Seen]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = create_engine(f"sqlite:///{tmp_path / 'db.sqlite3'}")
     TABLES.create_all(engine)
     engine.dispose()
-    yield Seen(engine)
+    yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=[Seen, Told])
+def seen(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Seen]:
+    made: Seen = request.param(engine)
+    yield made
+    if isinstance(made, Told):
+        made.close()
+
+
+@pytest.mark.parametrize("kind", [Seen, Told])
+def test_a_span_has_the_times_of_its_statement_and_its_parent(
+    engine: Engine, kind: type[Seen]
+) -> None:
+    """Whether it was there meanwhile or is told of when the statement is over."""
+    seen = kind(engine)
+    with seen.tracer.start_as_current_span("request") as request:
+        before = time_ns()
+        with engine.connect() as connection:
+            connection.execute(select(THINGS))
+        after = time_ns()
+    parent = request.get_span_context()
+    if isinstance(seen, Told):
+        one = seen.messages()[0]
+        trace_id, parent_id = (int.from_bytes(each) for each in (one.trace_id, one.parent_span_id))
+        times, kind_of = (one.start_time_unix_nano, one.end_time_unix_nano), one.kind
+        assert kind_of == SpanKind.CLIENT.value + 1
+        seen.close()
+    else:
+        span = seen.spans()[0]
+        assert span.context is not None
+        assert span.parent is not None
+        trace_id, parent_id = span.context.trace_id, span.parent.span_id
+        times = (span.start_time or 0, span.end_time or 0)
+        assert span.kind is SpanKind.CLIENT
+    assert (trace_id, parent_id) == (parent.trace_id, parent.span_id)
+    assert before <= times[0] <= times[1]
+    assert times[1] <= after + 1_000_000  # two clocks
+
+
+def test_a_statement_that_fails_or_is_slow_is_told_in_full(engine: Engine) -> None:
+    """Its span begins where the statement did, though nothing was there meanwhile."""
+    told_of = Told(engine, slow_query_s=1e-9)
+    before = time_ns()
+    with engine.connect() as connection:
+        connection.execute(select(THINGS))
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT * FROM nowhere"))
+    slow, failed = told_of.messages()
+    assert told(slow)["glam.db.slow_query"] is True
+    assert told(slow)["db.query.text"].startswith("SELECT things.id")
+    assert told(failed)["error.type"] == "sqlite3.OperationalError"
+    assert failed.status.message == "OperationalError"
+    assert slow.status.message == ""
+    for one in (slow, failed):
+        assert before <= one.start_time_unix_nano <= one.end_time_unix_nano
+    told_of.close()
+
+
+def test_a_statement_of_a_trace_that_is_not_sampled_is_not_told(engine: Engine) -> None:
+    """What is decided for the request holds for its statements."""
+    told_of = Told(engine)
+    ids = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(0))
+    with trace.use_span(NonRecordingSpan(ids)), engine.connect() as connection:
+        connection.execute(select(THINGS))
+    assert told_of.messages() == []
+    told_of.close()
 
 
 def test_what_sqlalchemy_asks_of_a_new_server_is_not_observed(tmp_path: Path) -> None:
@@ -114,6 +230,41 @@ def test_all_who_watch_a_pool_know_what_was_executed_last(seen: Seen) -> None:
         connection.execute(select(THINGS))
         for watch in watches:
             assert ", last SELECT things" in str(watch.exhausted(1.0).__notes__)
+
+
+@pytest.mark.parametrize("how", [{}, {"read_only": True}, {"isolation": "SERIALIZABLE"}])
+def test_no_unit_of_work_has_listeners_at_its_engine(how: dict[str, Any]) -> None:
+    """SQLAlchemy sets what an engine's options ask of PostgreSQL by one, a session's by none."""
+    url = SecretStr("postgresql://somebody@127.0.0.1:1/orders")
+    database = Database(DatabaseSettings(url=url))
+    session = database.open_session(TransactionOptions(**how)).sync_session
+    assert not session.get_bind()._has_events
+    session.close()
+
+
+async def test_a_pool_of_ours_knows_its_holders_without_listeners(tmp_path: Path) -> None:
+    """Listeners of a pool cost each connection that is taken; what was detached is held no more."""
+    watch = PoolWatch(DatabaseTelemetry().pools, "ours")
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite3'}", poolclass=watch.pool_class()
+    )
+    watch.watch(engine.sync_engine)
+    dispatch = engine.sync_engine.pool.dispatch
+    assert not dispatch.checkout
+    assert not dispatch.checkin
+
+    def held() -> str:
+        return str(watch.exhausted(1.0).__notes__)
+
+    async with engine.connect():
+        assert "Task-" in held()
+        async with engine.connect() as connection:
+            assert held().count("Task-") == 2
+            await connection.get_raw_connection()
+            await connection.run_sync(lambda inner: inner.detach())
+            assert held().count("Task-") == 1
+    assert "Task-" not in held()
+    await engine.dispose()
 
 
 async def test_a_connection_in_use_keeps_no_task(seen: Seen) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from glam_sdk.config import DatabaseSettings
@@ -65,6 +65,36 @@ async def test_events_of_a_commit_that_failed_are_in_the_next_one(db: Database) 
         await uow.session.commit()
         uow.emit(Paid(number=3))
     assert await numbers(db) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("path", ["as it is", "by SQLAlchemy"])
+async def test_events_before_one_that_was_refused_are_written_once(db: Database, path: str) -> None:
+    """SQLite keeps what a batch wrote before it failed; it is taken back."""
+    options = {} if path == "as it is" else {"schema_translate_map": {"other": None}}
+    async with db.unit_of_work() as uow:
+        await uow.session.connection(execution_options=options)
+        rows = [{**ROW, "event_id": "1"}, {**ROW, "event_id": "2", "subject": None}]
+        for row in rows:
+            write_at_commit(uow.session, row)
+        with pytest.raises(IntegrityError):
+            await uow.session.commit()
+        rows[1]["subject"] = "evt.a"
+    async with db.unit_of_work(read_only=True) as uow:
+        found = await uow.session.scalars(select(OutboxRow.event_id).order_by(OutboxRow.id))
+        assert found.all() == ["1", "2"]
+
+
+async def test_headers_are_stored_in_characters_that_every_database_has(db: Database) -> None:
+    """A key of one's own may have others."""
+    async with db.unit_of_work() as uow:
+        for key in ("plain", "schlüssel"):
+            headers = {"Nats-Msg-Id": key}
+            write_at_commit(uow.session, {**ROW, "headers": headers})
+    async with db.unit_of_work(read_only=True) as uow:
+        kept = (await uow.session.scalars(text("SELECT headers FROM glam_outbox"))).all()
+        read = (await uow.session.scalars(select(OutboxRow.headers).order_by(OutboxRow.id))).all()
+    assert all(one.isascii() for one in kept)
+    assert read == [{"Nats-Msg-Id": "plain"}, {"Nats-Msg-Id": "schlüssel"}]
 
 
 async def test_events_of_a_commit_that_failed_go_with_a_rollback(db: Database) -> None:

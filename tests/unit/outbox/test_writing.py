@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
+from opentelemetry.trace import SpanKind
 from pydantic import SecretStr
 from sqlalchemy import MetaData, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -18,11 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database
 from glam_sdk.errors import MessageBusError
-from glam_sdk.events import MESSAGE_ID_HEADER, Event, decode, envelope_of
+from glam_sdk.events import MESSAGE_ID_HEADER, Envelope, Event, decode, envelope_of
 from glam_sdk.messaging import BatchReport
 from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace, outbox_metadata
 from glam_sdk.outbox.models import InboxRow
 from glam_sdk.outbox.partitions import PARTITIONS, partition_of
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -150,6 +153,44 @@ async def test_a_row_is_read_as_it_was_written(tmp_path: Path, count: int, style
         assert before <= row.created_at <= datetime.now(UTC)
         assert (row.subject, row.sent_at, row.parked_at) == ("evt.orders.placed", None, None)
         assert row.partition == partition_of(Placed(number=0), row.subject)
+
+
+class Bodies:
+    """Keep encoded spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[SpanMessage] = []
+
+    def export(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
+        self.spans += [SpanMessage.FromString(body) for _, body in batch]
+
+    def shutdown(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.mark.parametrize("correlation_id", ["corr_1", UUID(int=7), None])
+async def test_a_row_carries_the_ids_of_the_span_that_is_told(tmp_path: Path, correlation_id):
+    """A consumer's parent is what was exported, and what an envelope brings is told as text."""
+    bodies, provider = Bodies(), LeanTracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(EncodedSpanProcessor(bodies))
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'o.sqlite3'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(outbox_metadata.create_all)
+    envelope = Envelope("e1", "evt.orders.placed", datetime.now(UTC), {}, correlation_id)
+    async with AsyncSession(engine) as session:
+        OutboxWriter("orders", tracer=provider.get_tracer("t")).write(session, envelope)
+        await session.commit()
+        row = (await session.scalars(select(OutboxRow))).one()
+    await engine.dispose()
+    provider.shutdown()
+    (one,) = bodies.spans
+    assert (one.name, one.kind) == ("create evt.orders.placed", SpanKind.PRODUCER.value + 1)
+    trace_id, span_id = row.headers["traceparent"].split("-")[1:3]
+    assert (one.trace_id.hex(), one.span_id.hex()) == (trace_id, span_id)
+    texts = {pair.key: pair.value.string_value for pair in one.attributes}
+    assert texts["messaging.message.id"] == "e1"
+    told = None if correlation_id is None else str(correlation_id)
+    assert texts.get("messaging.message.conversation_id") == told
 
 
 @given(st.uuids())
