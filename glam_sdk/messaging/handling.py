@@ -107,8 +107,10 @@ class Handling:
             return await self.finish(work, self.call(work, event))
 
     def _refusal(self, work: Work) -> Exception:
-        if isinstance(work.decoded, MalformedEventError):
-            return work.decoded
+        refused = work.decoded
+        if isinstance(refused, MalformedEventError):
+            work.decoded = None
+            return refused
         return UnhandledSubjectError(
             f"{self._durable} has no handler for {work.message.subject}; other events come to "
             "it through the filter of its consumer."
@@ -116,11 +118,10 @@ class Handling:
 
     def _room(self, work: Work) -> AbstractAsyncContextManager[None]:
         """Refuse what has no attempt left, and isolate what may kill this worker."""
-        last, history, deliveries = (
-            work.lane.backoff.attempts,
-            work.history,
-            work.message.deliveries,
-        )
+        history, deliveries = work.history, work.message.deliveries
+        last = work.lane.backoff.attempts
+        if last == 1 and not history.failed:
+            last = 2  # A lost delivery need not have been begun: so there is one more, alone.
         if history.given_up or work.number > last:
             if history.given_up or not history.lost(deliveries):
                 raise AttemptsUsedError("No attempt is left; the last one failed before.")

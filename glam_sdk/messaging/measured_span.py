@@ -7,10 +7,10 @@ from time import perf_counter
 from types import TracebackType
 
 from opentelemetry.context import attach
-from opentelemetry.trace import Tracer, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, Tracer, get_current_span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from glam_sdk._internal.guard import guarded
+from glam_sdk._internal.guard import guarded, report
 from glam_sdk.telemetry.tracing import Span, SpanKind, span
 
 Measure = Callable[[float, BaseException | None], None]
@@ -42,7 +42,13 @@ class MeasuredSpan(span):
         self._arguments = (name, None, kind, attributes, None)
 
     def __enter__(self) -> Span:
-        current = self._span = self._tracer.start_span(*self._arguments)
+        try:
+            current = self._tracer.start_span(*self._arguments)
+        except Exception as failure:  # noqa: BLE001 - somebody's processor or sampler
+            report("messaging.start_span", failure)
+            # As below a span that is not sampled; the current one is not ours to end.
+            current = NonRecordingSpan(get_current_span().get_span_context())
+        self._span = current
         self._token = attach(set_span_in_context(current))
         self._started = perf_counter()
         return current

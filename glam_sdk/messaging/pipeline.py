@@ -6,7 +6,6 @@ Flow: steps 11 to 14: extract, CONSUMER span, scope (inbox), handler, settle.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -20,7 +19,7 @@ from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.messaging.handlers import BoundHandler
 from glam_sdk.messaging.handling import Call, Handling
 from glam_sdk.messaging.lanes import Lanes
-from glam_sdk.messaging.origin import origin_of
+from glam_sdk.messaging.origin import Freshness, origin_of
 from glam_sdk.messaging.pace import Pace
 from glam_sdk.messaging.processing import Processing
 from glam_sdk.messaging.retry import (
@@ -41,7 +40,6 @@ _RETRY: Final = "retry"
 _DEAD_LETTER: Final = "dead_letter"
 _LATER: Final = timedelta(seconds=5)
 _log = get_logger(__name__)
-_levels = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -71,6 +69,7 @@ class Pipeline:
         self.slowed = self._lanes.slowed
         """The paces of handlers that are slowed down because nearly every message fails."""
         self._with = surroundings
+        self._fresh = Freshness(surroundings.policy.child_max_age)
         self._histories = histories or LocalHistories()
         self._handling = Handling(durable, surroundings, self._histories)
         self._settlement = Settlement(durable, self._lanes, surroundings, self._histories)
@@ -92,8 +91,11 @@ class Pipeline:
             decoded = envelope = decode(message.body)
         except MalformedEventError as exc:
             decoded = exc
-        origin = origin_of(message, envelope, self._with.policy.child_max_age)
-        return Work(message, decoded, envelope, self._lanes.get(message.subject), *origin)
+        origin = origin_of(message, envelope, self._fresh)
+        try:
+            return Work(message, decoded, envelope, self._lanes.get(message.subject), *origin)
+        finally:
+            del decoded  # an error has this frame, and would keep itself and the message
 
     async def process(self, message: Incoming) -> None:
         """Handle and settle one message; raises nothing but a cancellation.
@@ -126,7 +128,7 @@ class Pipeline:
             or self._with.solitude.lone
         ):
             return self._or_hand_back(work, self._look_back(work))
-        attempt = self._begin_attempt(work)
+        attempt = Processing(work.lane.observed, work)
         try:
             call = self._handling.call(work)
         except BaseException as exc:  # noqa: BLE001 - raised again where it is dealt with
@@ -158,11 +160,6 @@ class Pipeline:
         """Record how much is waiting for this consumer and how much is under way here."""
         self._with.telemetry.backlog(self._durable, backlog, running)
 
-    def _begin_attempt(self, work: Work) -> Processing:
-        # What a line would say costs more than the question.
-        is_told = _levels.isEnabledFor(logging.INFO)
-        return Processing(work.lane.observed, work, self._note_success if is_told else None)
-
     def _go_on(self, work: Work, attempt: Processing, call: Call) -> Coroutine[Any, Any, None]:
         """Return what is left of a message whose handler has begun."""
         handled = self._handling.finish(work, call, attempt.elapsed_s)
@@ -183,7 +180,7 @@ class Pipeline:
             work.history = await self._histories.read(message)
         if not work.is_fresh:
             work.number = work.history.attempt(message.deliveries)
-        attempt = self._begin_attempt(work)
+        attempt = Processing(work.lane.observed, work)
         await self._conclude(work, attempt, self._handling.in_room(work))
 
     async def _conclude(self, work: Work, attempt: Processing, outcome: Awaitable[str]) -> None:
@@ -244,14 +241,6 @@ class Pipeline:
             error_type=error_type(exc),
             exc_info=exc,
         )
-
-    def _note_success(self, work: Work, duration_s: float, ended_ns: int) -> None:
-        fields = {
-            "outcome": work.outcome,
-            "duration_ms": round(duration_s * 1000, 3),
-            **work.fields(self._durable),
-        }
-        _log.log_at(ended_ns / 1e9, "info", "message.handled", fields)
 
 
 async def _returned(found: object) -> object:

@@ -1,30 +1,30 @@
 """Run one attempt at a message under its CONSUMER span, and tell of it when nobody waits.
 
-What failed is told at once, as its settlement follows from it. The line about what went well is
-written at the end of the event loop's turn, for all that were handled in it in a row; to measure it
-costs less than to put that off.
+What failed is told at once, as its settlement follows from it. What went well is measured, and its
+line and its span are written, at the end of the event loop's turn, for all that were handled in it
+in a row. Where somebody sees its span end, that and the measurement are not put off, nor is the
+measurement where no span is recorded: it alone costs less than to put it off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import get_current_span
 
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.context import SPAN_KEY
-from glam_sdk.telemetry.tracing import Span, span
+from glam_sdk.messaging.handled_lines import are_wanted
+from glam_sdk.telemetry.tracing import SharedAttributes, Span, Tell, span, stop
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.process_telemetry import ProcessTelemetry
     from glam_sdk.messaging.work import Work
 
-Note = Callable[["Work", float, int], None]
-"""Takes an attempt that went well, the seconds it took, and when it ended (Unix time, ns)."""
+_NOTHING: Final = SharedAttributes()
 
 
 class Processing(span):
@@ -33,27 +33,36 @@ class Processing(span):
     Where its span cannot start, it goes on below the sender's.
 
     Args:
-        observed: Makes the span and takes the measurements.
+        observed: Makes the span, takes the measurements and writes the line.
         work: The message and what is known about it.
-        note: Called inside the span for an attempt that went well, when it is told; None where
-            nobody wants to know.
     """
 
-    __slots__ = ("_duration_s", "_ended_ns", "_note", "_observed", "_started", "_work")
+    __slots__ = (
+        "_duration_s",
+        "_ended_ns",
+        "_is_noted",
+        "_observed",
+        "_started",
+        "_tell_span",
+        "_work",
+    )
     _duration_s: float
     _ended_ns: int
+    _is_noted: bool
+    _tell_span: Tell | None
 
-    def __init__(self, observed: ProcessTelemetry, work: Work, note: Note | None) -> None:
+    def __init__(self, observed: ProcessTelemetry, work: Work) -> None:
         self._observed = observed
         self._work = work
-        self._note = note
         try:
             current = observed.start_span(work)
         except Exception as failure:  # noqa: BLE001 - somebody's processor or sampler
             report("messaging.start_span", failure)
             current = get_current_span(work.context)
         self._span = current
-        self._token = attach(Context({**work.context, SPAN_KEY: current}))
+        values = work.carried.copy()
+        values[SPAN_KEY] = current
+        self._token = attach(Context(values))
         self._started = perf_counter()
 
     @property
@@ -77,23 +86,41 @@ class Processing(span):
     def succeed(self) -> None:
         """End an attempt that went well; raises nothing."""
         self._duration_s = perf_counter() - self._started
-        self._ended_ns = time_ns()
+        self._ended_ns = ended_ns = time_ns()
+        current, tell = self._span, None
         try:
-            self._observed.measure(self._duration_s)
+            if current.is_recording():
+                tell = stop(current, ended_ns)
+            if tell is None:
+                self._observed.measure(self._duration_s)
         except Exception as failure:  # noqa: BLE001 - the guard decides
             report("messaging.measure", failure)
-        if self._note is not None:
+        self._tell_span = tell
+        self._is_noted = are_wanted()  # what a line would say costs more than the question
+        if tell is not None or self._is_noted:
             self._observed.tell_later(self)  # here, where it sees what the handler put on its lines
         detach(self._token)
-        try:
-            self._span.end(self._ended_ns)
-        except Exception as failure:  # noqa: BLE001 - somebody's processor
-            report("messaging.end", failure)
+        if tell is None:
+            try:
+                current.end(ended_ns)
+            except Exception as failure:  # noqa: BLE001 - somebody's processor
+                report("messaging.end", failure)
 
     def tell(self) -> None:
-        """Note what went well; raises nothing."""
-        try:
-            if self._note is not None:
-                self._note(self._work, self._duration_s, self._ended_ns)
-        except Exception as failure:  # noqa: BLE001 - telemetry never breaks the message
-            report("messaging.note", failure)
+        """Tell what is left to tell of what went well; raises nothing."""
+        tell = self._tell_span
+        if tell is not None:
+            try:
+                self._observed.measure(self._duration_s)
+            except Exception as failure:  # noqa: BLE001 - telemetry never breaks the message
+                report("messaging.measure", failure)
+        if self._is_noted:
+            try:
+                self._observed.note(self._work, self._duration_s, self._ended_ns)
+            except Exception as failure:  # noqa: BLE001 - as above
+                report("messaging.note", failure)
+        if tell is not None:
+            try:
+                tell(None, _NOTHING)
+            except Exception as failure:  # noqa: BLE001 - as above
+                report("messaging.end", failure)

@@ -6,11 +6,11 @@ Flow: before the crew and the pipeline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 import orjson
@@ -21,6 +21,7 @@ from glam_sdk.errors import MessageBusError
 from glam_sdk.messaging.delivery import MessageKey
 from glam_sdk.messaging.errors import translated
 from glam_sdk.messaging.inline import receive
+from glam_sdk.messaging.stepping import DONE
 from glam_sdk.messaging.write_buffer import put
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ class JetStreamMessage:
         """When the stream took it."""
         return datetime.fromtimestamp(self.key[1] / 1_000_000_000, UTC)
 
-    async def ack(self) -> None:
+    def ack(self) -> Coroutine[Any, Any, None]:
         """Settle it: handled."""
         # The reply came from the server as one token of its protocol, so it can go back as one.
-        if not put(self.client, f"PUB {self.reply} 0\r\n\r\n".encode()):
-            await self.client.publish(self.reply)
+        if put(self.client, f"PUB {self.reply} 0\r\n\r\n".encode()):
+            return DONE
+        return self.client.publish(self.reply)
 
     async def nak(self, delay: timedelta | None = None) -> None:
         """Hand it back, to be delivered again at once or after a delay."""

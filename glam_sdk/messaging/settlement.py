@@ -17,7 +17,7 @@ from glam_sdk.messaging.dead_letters import DeadLetter
 from glam_sdk.messaging.delivery import Incoming, MessageKey
 from glam_sdk.messaging.errors import describe
 from glam_sdk.messaging.lanes import Lanes
-from glam_sdk.messaging.stepping import rest
+from glam_sdk.messaging.stepping import DONE, rest
 from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -67,14 +67,15 @@ class Settlement:
         """Acknowledge a message that was handled; return what of it has to be awaited."""
         self._note_done(message)
         sending = message.ack()
-        try:
-            waits_for = sending.send(None)
-        except StopIteration:
-            pass
-        except (nats.errors.Error, OSError) as exc:
-            _note_lost(message, exc)
-        else:
-            return self._finish(message, rest(sending, waits_for))
+        if sending is not DONE:
+            try:
+                waits_for = sending.send(None)
+            except StopIteration:
+                pass
+            except (nats.errors.Error, OSError) as exc:
+                _note_lost(message, exc)
+            else:
+                return self._finish(message, rest(sending, waits_for))
         return self._histories.forget(message) if message.deliveries > 1 else None
 
     async def _finish(self, message: Incoming, sending: Awaitable[None]) -> None:

@@ -8,9 +8,32 @@ from __future__ import annotations
 
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 T = TypeVar("T")
+
+
+class _Done(Coroutine[Any, Any, None]):
+    """Have nothing to do, any number of times."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+    def send(self, _value: object, /) -> NoReturn:
+        raise StopIteration
+
+    def throw(self, kind: Any, value: Any = None, _trace: Any = None, /) -> NoReturn:
+        raise kind if value is None else value
+
+    def close(self) -> None:
+        return
+
+
+DONE: Final = _Done()
+"""Stands for a coroutine that is done at once: most acknowledgements are, and need no new one."""
 
 
 def rest(work: Coroutine[Any, Any, T], waits_for: object) -> Coroutine[Any, Any, T]:

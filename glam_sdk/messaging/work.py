@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
 
 from glam_sdk.events import Envelope, MalformedEventError
 from glam_sdk.messaging.attempts import NOTHING, History
 from glam_sdk.messaging.delivery import Delivery, Incoming
-from glam_sdk.messaging.lanes import Lane
 from glam_sdk.telemetry.tracing import Link
+from glam_sdk.telemetry.w3c import context_of
+
+if TYPE_CHECKING:
+    from glam_sdk.messaging.lanes import Lane
 
 HANDLED: Final = "handled"
 
@@ -21,14 +25,17 @@ class Work:
     """Hold what is known about one message while it is being handled."""
 
     message: Incoming
-    decoded: Envelope | MalformedEventError
+    decoded: Envelope | MalformedEventError | None
+    """None once it was refused for that: the error has been here, and would keep itself alive."""
     envelope: Envelope | None
     """Of what could be decoded."""
     lane: Lane
-    context: Context
-    """The sender's: its trace, if that is continued, and its baggage."""
+    carried: dict[str, object]
+    """What the sender's context has besides its span, such as baggage."""
+    sender: SpanContext | None = None
+    """The sender's span, if its trace is continued."""
     links: tuple[Link, ...] = ()
-    """The sender's span, if its trace is not continued."""
+    """To the sender's span, if its trace is not continued."""
     replay_for: str | None = None
     """The one consumer a replay is for."""
     history: History = NOTHING
@@ -36,6 +43,11 @@ class Work:
     """Of the attempt."""
     outcome: str = HANDLED
     """Of an attempt that went well."""
+
+    @property
+    def context(self) -> Context:
+        """The sender's context: its trace, if that is continued, and its baggage."""
+        return context_of(self.carried, self.sender)
 
     @property
     def is_fresh(self) -> bool:

@@ -28,8 +28,15 @@ _new_context: Final = tuple.__new__
 _STANDARD: Final = frozenset({TraceContextTextMapPropagator, W3CBaggagePropagator})
 
 
-Received = tuple[Context, trace.SpanContext]
-"""The sender's context, with its span and baggage, and that span once more; invalid if none."""
+Received = tuple[dict[str, object], trace.SpanContext]
+"""What a sender's context has besides its span, and the ids of that span; invalid if none."""
+
+
+def context_of(carried: Mapping[str, object], sender: trace.SpanContext | None) -> Context:
+    """Return the sender's context, with its span where there is one."""
+    if sender is None or not sender.is_valid:
+        return Context(carried)
+    return Context({**carried, SPAN_KEY: trace.NonRecordingSpan(sender)})
 
 
 class PlainHeaders:
@@ -51,7 +58,6 @@ class PlainHeaders:
         """
         if not self._are_standard() or "tracestate" in headers:
             return None
-        values: dict[str, object] = {}
         sender = trace.INVALID_SPAN_CONTEXT
         parent = headers.get("traceparent")
         if parent is not None:
@@ -66,13 +72,10 @@ class PlainHeaders:
                 trace.SpanContext,
                 (trace_id, span_id, True, _FLAGS[found[3]], trace.DEFAULT_TRACE_STATE, True),
             )
-            values[SPAN_KEY] = trace.NonRecordingSpan(sender)
         entries = _entries(headers.get("baggage"), correlation_id)
         if entries is None:
             return None
-        if entries:
-            values[BAGGAGE_KEY] = entries
-        return Context(values), sender
+        return ({BAGGAGE_KEY: entries} if entries else {}), sender
 
     def write(self, context: Context) -> dict[str, str] | None:
         """Return the headers of a context, or None where a propagator has to write them."""

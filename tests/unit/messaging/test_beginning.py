@@ -43,6 +43,9 @@ class Message:
     async def nak(self, delay=None):
         self.settled.append("nak")
 
+    async def term(self, reason):
+        self.settled.append("term")
+
 
 @pytest.fixture
 def pipeline_of():
@@ -180,6 +183,30 @@ async def test_a_message_is_gone_when_it_is_settled(pipeline_of, handler):
     try:
         await pipeline.process(message)
         del message
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class NoLetters:
+    async def keep(self, message, letter): ...
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[]", b"{}", b'{"payload": {"number": "x"}}'])
+@pytest.mark.parametrize("deliveries", [1, 2])
+async def test_a_message_that_cannot_be_read_is_gone_when_it_is_settled(broken, deliveries):
+    """Neither it nor the error is kept alive by the other."""
+    handlers = {Placed.event_subject: bind(HandlerSpec(Placed, "billing", succeed))}
+    surroundings = Surroundings(NoLetters())
+    pipeline = Pipeline(durable="billing", handlers=handlers, surroundings=surroundings)
+    message = Message(deliveries)
+    message.body = broken
+    settled, gone = message.settled, weakref.ref(message)
+    gc.disable()
+    try:
+        await pipeline.process(message)
+        del message
+        assert settled == ["term"]
         assert gone() is None
     finally:
         gc.enable()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from glam_sdk.messaging import inline
+from glam_sdk.messaging import header_lines, inline
 from glam_sdk.messaging.header_lines import USUAL, parsed_lines
 from glam_sdk.messaging.inline import Messages, quicken
 
@@ -32,6 +32,29 @@ def test_any_block_is_read_as_the_client_reads_it(raw):
     """Names, values, blanks, what is no header, and what is no text."""
     assert parsed_lines(raw) == Client._parse_header_lines(raw)
     assert parsed_lines(raw + b"\r\n\r\n") == Client._parse_header_lines(raw + b"\r\n\r\n")
+
+
+SENT = st.text(st.sampled_from("a-0 \t\x0b\x1c\r\n:é"), max_size=5)
+
+
+@given(st.tuples(SENT, st.none() | SENT, SENT))
+def test_a_block_in_our_order_is_read_as_the_client_reads_it(sent):
+    """Whatever the values are: blanks around them, line ends in them, none at all."""
+    parent, baggage, message_id = sent
+    middle = "" if baggage is None else f"baggage: {baggage}\r\n"
+    block = f"traceparent: {parent}\r\n{middle}Nats-Msg-Id: {message_id}\r\n\r\n".encode()
+    assert parsed_lines(block) == Client._parse_header_lines(block)
+
+
+def test_a_block_in_our_order_is_read_by_one_pattern(monkeypatch):
+    """Whether or not it has baggage: to take it line by line costs twice as much."""
+    monkeypatch.setattr(header_lines, "USUAL", ())
+    monkeypatch.setattr(Client, "_parse_header_lines", None)
+    block = b"traceparent: 1\r\nbaggage: a=b\r\nNats-Msg-Id: 2\r\n\r\n"
+    expected = {"traceparent": "1", "baggage": "a=b", "Nats-Msg-Id": "2"}
+    assert parsed_lines(block) == expected
+    del expected["baggage"]
+    assert parsed_lines(block.replace(b"baggage: a=b\r\n", b"")) == expected
 
 
 def test_a_line_without_a_colon_is_no_header():

@@ -12,6 +12,7 @@ import orjson
 import pytest
 import structlog.testing
 from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -30,6 +31,7 @@ from glam_sdk.messaging.surroundings import Surroundings
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import pipeline as lines
 from glam_sdk.telemetry.logs import set_request_context
+from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -119,8 +121,9 @@ def told(monkeypatch):
     logger.setLevel(before)
 
 
-def pipeline_of(told, handler):
-    surroundings = Surroundings(dead_letters=NoLetters(), telemetry=told.telemetry())
+def pipeline_of(told, handler, telemetry=None):
+    telemetry = telemetry or told.telemetry()
+    surroundings = Surroundings(dead_letters=NoLetters(), telemetry=telemetry)
     bound = bind(HandlerSpec(Placed, "billing", handler))
     return Pipeline(
         durable="billing", handlers={Placed.event_subject: bound}, surroundings=surroundings
@@ -156,6 +159,49 @@ async def test_what_went_well_is_told_at_the_end_of_the_turn(told):
         assert line["message"] == "message.handled"
         assert line["sequence"] == message.sequence
         assert line["span_id"] == f"{span.context.span_id:016x}"
+
+
+class Batches:
+    """Keep what is exported."""
+
+    def __init__(self):
+        self.spans = []
+
+    def export(self, batch):
+        self.spans += batch
+
+    def shutdown(self): ...
+
+
+SENDER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+
+
+@pytest.mark.parametrize("sampled", ["1", "0"])
+async def test_spans_nobody_sees_end_are_told_with_their_measurements(told, sampled):
+    """All of it at the end of the turn; where none is recorded, only the line is put off."""
+    batches, tracers = Batches(), LeanTracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(processor := EncodedSpanProcessor(batches))
+    meters = MeterProvider([told.reader])
+    telemetry = MessagingTelemetry(tracer=tracers.get_tracer("t"), meter=meters.get_meter("t"))
+    pipeline = pipeline_of(told, succeed, telemetry)
+    with serving():
+        await pipeline.process(Message(1, told, headers={"traceparent": SENDER + sampled}))
+        assert (told.counted, told.lines) == (1 - int(sampled), [])
+    assert (told.counted, len(told.lines)) == (1, 1)
+    processor.force_flush()
+    spans = [Span.FromString(body) for _, body in batches.spans]
+    assert len(spans) == int(sampled)
+    (line,) = told.shown
+    assert line["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    for span in spans:
+        assert span.parent_span_id.hex() == "b7ad6b7169203331"
+        assert (span.name, span.kind) == ("process evt.orders.placed", Span.SPAN_KIND_CONSUMER)
+        assert span.span_id.hex() == line["span_id"]
+        shown = {each.key: each.value for each in span.attributes}
+        assert shown[conv.GLAM_DELIVERY_ATTEMPT].int_value == 1
+        assert shown[conv.MESSAGING_MESSAGE_ID].string_value == line["event_id"]
+        assert shown[conv.MESSAGING_DESTINATION_NAME].string_value == "evt.orders.placed"
+    processor.shutdown()
 
 
 async def test_what_failed_is_told_at_once(told):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from glam_sdk.messaging.stepping import rest
+from glam_sdk.messaging.stepping import DONE, rest
 
 
 async def test_it_waits_and_returns():
@@ -56,3 +56,15 @@ async def test_it_decides_about_its_cancellation():
     await asyncio.sleep(0)
     task.cancel()
     assert await task == "cleaned"
+
+
+async def test_what_is_done_at_once_can_be_awaited_any_number_of_times():
+    """It is one object for everybody, and behaves as a coroutine that ended."""
+    for _ in range(2):
+        assert await DONE is None
+        assert await asyncio.create_task(DONE) is None
+        with pytest.raises(StopIteration):
+            DONE.send(None)
+        with pytest.raises(KeyError):
+            DONE.throw(KeyError())
+        DONE.close()

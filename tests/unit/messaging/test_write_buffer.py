@@ -13,6 +13,8 @@ from nats.errors import Error
 from nats.js.api import Header
 
 from glam_sdk.messaging import inline
+from glam_sdk.messaging.pull import JetStreamMessage
+from glam_sdk.messaging.stepping import DONE
 from glam_sdk.messaging.write_buffer import post, put
 
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from(" \t\r\n:-x")), max_size=8)
@@ -79,6 +81,18 @@ async def test_the_usual_message_and_its_acknowledgement_need_no_client():
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
     await theirs.publish("$JS.ACK.a")
     assert state(ours) == state(theirs)
+
+
+async def test_an_acknowledgement_that_is_written_is_done():
+    """It needs no coroutine; one that is not written is the client's."""
+    client = connected()
+    reply = "$JS.ACK.ORDERS.billing.1.7.7.1700000000000000000.0"
+    message = JetStreamMessage(client, reply, "evt.a", b"", {}, "ORDERS", (7, 1), 1)
+    assert message.ack() is DONE
+    assert client._pending == [f"PUB {reply} 0\r\n\r\n".encode()]
+    client._status = Client.CLOSED
+    with pytest.raises(Error):
+        await message.ack()
 
 
 async def test_what_is_sent_alone_is_written_at_once():
