@@ -23,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     event,
-    exc,
     func,
     insert,
     literal_column,
@@ -40,6 +39,7 @@ CHANNEL: Final = "glam_outbox"
 _PENDING: Final = "glam_outbox_pending"
 _READY: Final = "glam_outbox_insert"
 """Name in a dialect of the INSERT that is prepared for it."""
+_IDS_AT_ONCE: Final = 1_000  # a statement of SQLite has a limited number of values
 _TABLE: Final = cast("Table", OutboxRow.__table__)
 _COLUMNS: Final = ("partition", "event_id", "subject", "body", "headers", "created_at")
 _INSERT: Final[Insert] = insert(_TABLE).inline()  # nobody asks for the number it gets
@@ -109,7 +109,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
         else:
             whole = [{**row, "created_at": now} for row in rows]
             connection.execute(ready.statement, whole if len(whole) > 1 else whole[0])
-    except exc.DBAPIError:
+    except Exception:
         if len(rows) > 1 and connection.dialect.name == "sqlite":
             _take_back(connection, rows, now)
         raise
@@ -120,12 +120,12 @@ def _take_back(connection: Connection, rows: list[dict[str, Any]], moment: datet
 
     Whoever puts it right and commits again would have them twice.
     """
-    written = delete(_TABLE).where(
-        _TABLE.columns.created_at == moment,
-        _TABLE.columns.event_id.in_([row["event_id"] for row in rows]),
-    )
-    with suppress(exc.DBAPIError):  # the first error says more
-        connection.execute(written)
+    ids = [row["event_id"] for row in rows]
+    columns = _TABLE.columns
+    with suppress(Exception):  # the first error says more, also where the connection is gone
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            some = columns.event_id.in_(ids[start : start + _IDS_AT_ONCE])
+            connection.execute(delete(_TABLE).where(columns.created_at == moment, some))
 
 
 class _ReadyInsert:

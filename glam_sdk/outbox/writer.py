@@ -67,11 +67,11 @@ class OutboxWriter:
     def _create(self, envelope: Envelope, size_bytes: int) -> dict[str, str]:
         """Tell that a message was made; return the headers by which its consumer goes on."""
         own = PlainAttributes()
-        own[conv.MESSAGING_MESSAGE_ID] = str(envelope.event_id)  # of an envelope it may be anything
+        own[conv.MESSAGING_MESSAGE_ID] = _text(envelope.event_id)
         own[conv.MESSAGING_MESSAGE_BODY_SIZE] = size_bytes
         if envelope.correlation_id is not None:
-            own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = str(envelope.correlation_id)
-        subject, here, now = envelope.subject, get_current(), time_ns()
+            own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = _text(envelope.correlation_id)
+        subject, here, now = _text(envelope.subject), get_current(), time_ns()
         form = self._forms.get(subject) or self._add(subject)
         span = NonRecordingSpan(tell(self._tracer, form, here, own, (now, now)))
         return inject(context=Context({**here, SPAN_KEY: span}))
@@ -87,10 +87,20 @@ class OutboxWriter:
                 conv.MESSAGING_SYSTEM: "nats",
                 conv.MESSAGING_OPERATION_NAME: "create",
                 conv.MESSAGING_OPERATION_TYPE: "create",
-                conv.MESSAGING_DESTINATION_NAME: str(subject),
+                conv.MESSAGING_DESTINATION_NAME: subject,
             }
         )
         made = SpanForm(f"create {subject}", SpanKind.PRODUCER, attributes)
         if len(self._forms) < _SUBJECTS_KEPT:
             self._forms[subject] = made
         return made
+
+
+def _text(value: object) -> str:
+    """Return a value of an envelope, which may be anything, as plain text.
+
+    A member of an enumeration of texts is the text that stands in the row.
+    """
+    if type(value) is str:
+        return value
+    return str.__str__(value) if isinstance(value, str) else str(value)

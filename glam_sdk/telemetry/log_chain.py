@@ -16,7 +16,10 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
+    attach,
+    detach,
     get_current,
+    set_value,
 )
 
 from glam_sdk._internal.guard import guarded
@@ -241,14 +244,20 @@ class LogPipeline:
             if take is not None and take(line, created):
                 return
             level = line["level"]
-            self._emitter(self.provider, line["logger"]).emit(
-                timestamp=int(created * 1e9),
-                context=context,
-                severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
-                severity_text=level.upper(),
-                body=line["message"],
-                attributes=attributes_of(line),
-            )
+            # What the SDK and its processors say of a record must not become one, about which they
+            # would say it again.
+            token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+            try:
+                self._emitter(self.provider, line["logger"]).emit(
+                    timestamp=int(created * 1e9),
+                    context=context,
+                    severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
+                    severity_text=level.upper(),
+                    body=line["message"],
+                    attributes=attributes_of(line),
+                )
+            finally:
+                detach(token)
 
     def _emitter(self, provider: LoggerProvider, name: str) -> Logger:
         if self._emitters_of is not provider:

@@ -6,13 +6,16 @@ never the current one and gets no events. So it need not be there; what is told 
 
 from __future__ import annotations
 
-from typing import Any
-
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, SpanKind, Tracer
 
 from glam_sdk._internal.guard import report
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes, begun
+from glam_sdk.telemetry.tracing import (
+    PlainAttributes,
+    SharedAttributes,
+    begun,
+    method_of_ours,
+)
 
 
 class SpanForm:
@@ -41,7 +44,8 @@ def is_seen(tracer: Tracer) -> bool:
 
     Where nobody does, only the parent counts of the context they are started in.
     """
-    return getattr(tracer, "glam_is_seen", True)
+    seen = method_of_ours(tracer, "glam_is_seen")
+    return seen is None or seen()
 
 
 def tell(
@@ -56,7 +60,7 @@ def tell(
         own: Attributes under other names than the form's; given away.
         times: When it started and ended, in nanoseconds since the Unix epoch.
     """
-    told: Any = getattr(tracer, "glam_tell", None)
+    told = method_of_ours(tracer, "glam_tell")
     if told is None:
         return start_and_end(tracer, form, here, own, times)
     context: SpanContext = told(form, here, own, times)

@@ -71,6 +71,16 @@ class SharedAttributes(PlainAttributes):
         self.written: bytes | None = None
 
 
+def method_of_ours(thing: object, name: str) -> Any:
+    """Return a method that only our tracers and spans have; None for all others.
+
+    What wraps one of ours, and passes on what it does not know, is one of the others: its own
+    methods have to be called.
+    """
+    found = getattr(thing, name, None)
+    return found if found is not None and found.__self__ is thing else None
+
+
 BegunAttributes = tuple[SharedAttributes, PlainAttributes]
 """Those that a span begins with, and others of its own under other names."""
 
@@ -89,9 +99,8 @@ def begun(tracer: Tracer, shared: SharedAttributes, own: PlainAttributes) -> Any
         shared: With other spans.
         own: Under other names than those.
     """
-    if getattr(tracer, "glam_can_wait", False):
-        return shared, own
-    return {**shared, **own}
+    can_wait = method_of_ours(tracer, "glam_can_wait")
+    return (shared, own) if can_wait is not None and can_wait() else {**shared, **own}
 
 
 def later(tracer: Tracer, make: Callable[..., BegunAttributes], *about: object) -> Any:
@@ -102,7 +111,8 @@ def later(tracer: Tracer, make: Callable[..., BegunAttributes], *about: object) 
         make: Returns the attributes.
         *about: Given to it.
     """
-    if getattr(tracer, "glam_can_wait", False):
+    can_wait = method_of_ours(tracer, "glam_can_wait")
+    if can_wait is not None and can_wait():
         return LaterAttributes(make, *about)
     shared, own = make(*about)
     return {**shared, **own}
@@ -116,7 +126,7 @@ None where somebody wants to see that context."""
 
 def child_starter(tracer: Tracer) -> StartChild | None:
     """Return what starts spans without a context, which costs as much as the span; if there is."""
-    found: StartChild | None = getattr(tracer, "glam_child", None)
+    found: StartChild | None = method_of_ours(tracer, "glam_child")
     return found
 
 
@@ -135,7 +145,7 @@ def stop(span: Span, end_time: int | None) -> Tell | None:
         What tells the rest and hands the span over. None where somebody sees the span end, so that
         it has to be whole then.
     """
-    stops = getattr(span, "glam_stop", None)
+    stops = method_of_ours(span, "glam_stop")
     tell: Tell | None = None if stops is None else stops(end_time)
     return _tell_nobody if tell is None and not span.is_recording() else tell
 

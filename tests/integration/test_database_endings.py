@@ -38,6 +38,30 @@ async def on_postgres(postgres: PostgresServer, open_database: Any) -> Database:
     return database
 
 
+async def kind_of_transaction(uow: UnitOfWork) -> tuple[str, str]:
+    names = "current_setting('transaction_isolation'), current_setting('transaction_read_only')"
+    isolation, read_only = (await uow.session.execute(text(f"SELECT {names}"))).one()
+    return isolation, read_only
+
+
+async def test_a_unit_of_work_begins_as_it_says_and_no_other_does(
+    postgres: PostgresServer, open_database: Any
+) -> None:
+    """Also after a rollback inside it; the connection goes on to the next one as it was."""
+    db: Database = (
+        await open_database(postgres.url, Model.metadata, pool_size=1, max_overflow=0)
+    ).db
+    async with db.unit_of_work(isolation="SERIALIZABLE", read_only=True) as uow:
+        assert await kind_of_transaction(uow) == ("serializable", "on")
+        await uow.session.rollback()
+        assert await kind_of_transaction(uow) == ("serializable", "on")
+    async with db.unit_of_work(isolation="REPEATABLE READ") as uow:
+        await uow.repository(Account).insert_many([{"id": 1, "balance": 0}])
+        assert await kind_of_transaction(uow) == ("repeatable read", "off")
+    async with db.unit_of_work() as uow:
+        assert await kind_of_transaction(uow) == ("read committed", "off")
+
+
 def in_use(db: Database) -> int:
     return db.engine.pool.checkedout()  # type: ignore[attr-defined]
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database
-from glam_sdk.errors import ValidationError
+from glam_sdk.errors import DatabaseError, ValidationError
 from glam_sdk.events import Event, decode
 from glam_sdk.outbox import OutboxRow, OutboxWriter, outbox_metadata
 from glam_sdk.outbox.pending import write_at_commit
@@ -68,20 +68,51 @@ async def test_events_of_a_commit_that_failed_are_in_the_next_one(db: Database) 
 
 
 @pytest.mark.parametrize("path", ["as it is", "by SQLAlchemy"])
-async def test_events_before_one_that_was_refused_are_written_once(db: Database, path: str) -> None:
-    """SQLite keeps what a batch wrote before it failed; it is taken back."""
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"subject": None}, IntegrityError),
+        ({"subject": "evt.\ud800"}, UnicodeEncodeError),
+        ({"partition": 2**70}, ValidationError),
+    ],
+)
+async def test_events_before_one_that_was_refused_are_written_once(
+    db: Database, path: str, wrong: dict[str, object], error: type[Exception]
+) -> None:
+    """SQLite keeps what a batch wrote before it failed; it is taken back, whatever refused it."""
     options = {} if path == "as it is" else {"schema_translate_map": {"other": None}}
+    count = 1_500  # more than one statement takes back
     async with db.unit_of_work() as uow:
         await uow.session.connection(execution_options=options)
-        rows = [{**ROW, "event_id": "1"}, {**ROW, "event_id": "2", "subject": None}]
+        rows = [{**ROW, "event_id": str(number)} for number in range(count)]
+        rows[-1] |= wrong
         for row in rows:
             write_at_commit(uow.session, row)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(error):
             await uow.session.commit()
-        rows[1]["subject"] = "evt.a"
+        rows[-1] |= {name: ROW[name] for name in wrong}
     async with db.unit_of_work(read_only=True) as uow:
         found = await uow.session.scalars(select(OutboxRow.event_id).order_by(OutboxRow.id))
-        assert found.all() == ["1", "2"]
+        assert found.all() == [str(number) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_events_that_meet_a_lost_connection_may_be_tried_again(
+    db: Database, count: int
+) -> None:
+    """However many there are: what is taken back must not say something else."""
+
+    async def lose() -> None:
+        async with db.unit_of_work() as uow:
+            connection = await (await uow.session.connection()).get_raw_connection()
+            await connection.driver_connection.close()
+            for number in range(count):
+                uow.emit(Paid(number=number))
+
+    with pytest.raises(DatabaseError) as caught:
+        await lose()
+    assert caught.value.retryable
+    assert "INSERT glam_outbox" in str(caught.value)
 
 
 async def test_headers_are_stored_in_characters_that_every_database_has(db: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -191,6 +192,26 @@ async def test_a_row_carries_the_ids_of_the_span_that_is_told(tmp_path: Path, co
     assert texts["messaging.message.id"] == "e1"
     told = None if correlation_id is None else str(correlation_id)
     assert texts.get("messaging.message.conversation_id") == told
+
+
+class Subject(str, Enum):  # noqa: UP042 - a StrEnum is written as its text anyway
+    """Be texts that are written as the names of their members, if one is not careful."""
+
+    PLACED = "evt.orders.placed"
+
+
+async def test_a_member_of_an_enumeration_is_the_text_it_stands_for(tmp_path: Path):
+    """On the span as in the row, and for whoever uses the plain text after it."""
+    bodies, provider = Bodies(), LeanTracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(EncodedSpanProcessor(bodies))
+    writer = OutboxWriter("orders", tracer=provider.get_tracer("t"))
+    async with AsyncSession(
+        create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'o'}")
+    ) as session:
+        for subject in (Subject.PLACED, "evt.orders.placed"):
+            writer.write(session, Envelope("e1", subject, datetime.now(UTC), {}))
+    provider.shutdown()
+    assert [span.name for span in bodies.spans] == ["create evt.orders.placed"] * 2
 
 
 @given(st.uuids())

@@ -9,15 +9,24 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NoOpTracer, Tracer
+from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes, begun, later, stop
+from glam_sdk.telemetry.telling import SpanForm, is_seen, tell
+from glam_sdk.telemetry.tracing import (
+    PlainAttributes,
+    SharedAttributes,
+    begun,
+    child_starter,
+    later,
+    stop,
+)
 
 LIMITS = (
     SpanLimits(),
@@ -182,15 +191,67 @@ def test_what_is_long_is_not_kept(lean: Lean) -> None:
 
 def test_a_span_shows_all_its_attributes(lean: Lean) -> None:
     """Whoever asks a span gets those that it shares too, before its end and afterwards."""
-    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes({"b": 2}))
+    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes())
     span = lean.tracer.start_span("s", attributes=given)
     assert isinstance(span, Span)
-    assert span.attributes == {"a": 1, "b": 2}
+    seen = span.attributes
+    span.set_attribute("b", 2)
+    assert seen == span.attributes == {"a": 1, "b": 2}
     tell = stop(span, 1)
     assert tell is not None
     tell(None, SharedAttributes({"c": 3}))
     assert span.attributes == {"a": 1, "b": 2, "c": 3}
     assert '"c": 3' in span.to_json()
+
+
+class Wrapper:
+    """Pass on what it does not know, as instrumentations do that look at each span."""
+
+    def __init__(self, inner: object, seen: list[str]) -> None:
+        self._inner = inner
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def start_span(self, *arguments: Any, **options: Any) -> Wrapper:
+        self._seen.append("start")
+        return Wrapper(self._inner.start_span(*arguments, **options), self._seen)  # type: ignore[attr-defined]
+
+    def end(self, *arguments: Any) -> None:
+        self._seen.append("end")
+        self._inner.end(*arguments)  # type: ignore[attr-defined]
+
+
+def test_what_wraps_our_tracer_sees_each_span(lean: Lean) -> None:
+    """No short way leads past it."""
+    seen: list[str] = []
+    tracer: Any = Wrapper(lean.tracer, seen)
+    about = SharedAttributes({"a": 1}), PlainAttributes({"b": 2})
+    assert begun(tracer, *about) == later(tracer, lambda: about) == {"a": 1, "b": 2}
+    assert child_starter(tracer) is None
+    assert is_seen(tracer)
+    tell(tracer, SpanForm("s", SpanKind.CLIENT, about[0]), Context(), about[1], (1, 2))
+    assert seen == ["start", "end"]
+    assert stop(tracer.start_span("t"), 1) is None
+
+
+def test_an_attribute_set_while_others_are_joined_stays(lean: Lean) -> None:
+    """Of two threads one may be about to write into the dict that the other makes whole."""
+    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes({"b": 2}))
+    span: Any = lean.tracer.start_span("s", attributes=given)
+    about_to_write = span._own
+    span.set_attribute("c", [3])
+    about_to_write["d"] = 4
+    span.end()
+    assert [pair.key for pair in lean.sent()[0].attributes] == ["a", "b", "c", "d"]
+
+
+def test_attributes_of_a_wrong_type_are_refused_where_they_come(lean: Lean) -> None:
+    """As the SDK refuses them, not when the span is over."""
+    wrong: Any = ({"a": 1}, {"b": [1]})
+    with pytest.raises((AttributeError, TypeError)):
+        lean.tracer.start_span("s", attributes=wrong)
 
 
 @pytest.mark.parametrize("kind", ["sdk", "none"])

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
 import glam_sdk
@@ -78,6 +78,25 @@ def test_nothing_is_emitted_while_the_exporter_works(telemetry, records):
     detach(token)
     assert records() == []
     assert len(telemetry.logs("from within")) == 2
+
+
+def test_what_is_said_of_a_record_is_no_record(telemetry, records):
+    """The SDK warns of each value it cuts, and would cut the warning's, without an end."""
+
+    class Talkative(LogRecordProcessor):
+        def on_emit(self, log_record):
+            logging.getLogger("opentelemetry.sdk").warning("cut %s", log_record.log_record.body)
+
+        def shutdown(self):
+            """Hold nothing."""
+
+        def force_flush(self, timeout_millis=30_000):
+            return True
+
+    pipeline().provider.add_log_record_processor(Talkative())
+    get_logger("x").info("long", a="x" * 100)
+    assert [record.body for record in records()] == ["long"]
+    assert len(telemetry.logs("cut long")) == 1
 
 
 def test_a_failing_provider_costs_nothing_but_the_record(telemetry, records, monkeypatch):

@@ -30,7 +30,7 @@ class AttributedSpan(Span):
 
     What a span begins and ends with is often the same for many, which is then encoded once for all
     of them; in between stand those of its own. An attribute that is set anew, or that has to make
-    room, makes them one part.
+    room, makes them one part, and so does whoever looks at them.
     """
 
     __slots__ = ("_dropped", "_end_time", "_first", "_last", "_own", "_tracer")
@@ -41,12 +41,12 @@ class AttributedSpan(Span):
     _last: SharedAttributes
     _dropped: int
 
-    def begin_with(self, attributes: Mapping[str, Any] | BegunAttributes | LaterAttributes) -> None:
+    def begin_with(self, given: Mapping[str, Any] | BegunAttributes | LaterAttributes) -> None:
         """Take over the attributes given at the start."""
         room = self._tracer.room
-        if isinstance(attributes, LaterAttributes):
-            attributes = attributes()
-        if isinstance(attributes, tuple):
+        attributes: Any = given() if isinstance(given, LaterAttributes) else given
+        # The first of them tells these two parts from anybody's mistake.
+        if type(attributes) is tuple and attributes and type(attributes[0]) is SharedAttributes:
             first, own = attributes
             if len(first) + len(own) <= room:
                 self._first, self._own = first, own
@@ -60,8 +60,18 @@ class AttributedSpan(Span):
     @property
     def _attributes(self) -> dict[str, Any]:  # type: ignore[override]  # only read by the SDK
         if self._first or self._last:
-            return {**self._first, **self._own, **self._last}
+            self._join()
         return self._own
+
+    def _join(self) -> None:
+        """Make the attributes one part, in the dict into which another thread may just write."""
+        own = self._own
+        middle = own.copy()
+        own.clear()
+        own.update(self._first)
+        own.update(middle)
+        own.update(self._last)
+        self._first = self._last = NOTHING
 
     @property
     def dropped_attributes(self) -> int:
@@ -131,9 +141,7 @@ class AttributedSpan(Span):
 
     def _put(self, key: str, value: AttributeValue) -> None:
         """Store a clean attribute as the newest; where there is no room, the oldest goes."""
-        if self._first:
-            self._first, self._own = NOTHING, self._attributes
-        attributes, limit = self._own, self._tracer.limits.max_span_attributes
+        attributes, limit = self._attributes, self._tracer.limits.max_span_attributes
         if key in attributes:
             del attributes[key]
         elif limit is not None and len(attributes) >= limit:

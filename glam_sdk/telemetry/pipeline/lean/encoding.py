@@ -20,6 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Status, TraceState
 
 from glam_sdk.telemetry.pipeline.lean import wire
+from glam_sdk.telemetry.pipeline.lean.attributes import NOTHING
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.lean.span import UNSET, LeanSpan
 from glam_sdk.telemetry.telling import SpanForm
@@ -62,7 +63,10 @@ class SpanEncoder:
         """Return the same for a span of ours, whose shared attributes are encoded once for all."""
         first, last = span._first, span._last
         # A copy, because another thread may be about to set an attribute.
-        parts = self._pairs.encode(span._own.copy().items())
+        own = span._own.copy()
+        if span._first is not first or span._last is not last:  # or has just joined them
+            first, last, own = NOTHING, NOTHING, span._own.copy()
+        parts = self._pairs.encode(own.items())
         parts.insert(0, self._write(first) if first.written is None else first.written)
         parts.append(self._write(last) if last.written is None else last.written)
         return self._encode(span, parts, span._dropped)

@@ -17,7 +17,7 @@ def readable(span: LeanSpan) -> ReadableSpan:
     """Return what processors get: the span as it is, and nothing that changes it."""
     tracer = span._tracer
     attributes = BoundedAttributes(tracer.limits.max_span_attributes, immutable=False)
-    attributes._dict = span._attributes  # shared on purpose
+    attributes._dict = span._attributes  # shared on purpose: what is set later shows
     attributes.dropped = span._dropped
     attributes._immutable = True
     return ReadableSpan(

@@ -62,7 +62,10 @@ class LeanTracer(Tracer):
         is_counted = not isinstance(self._tracer_metrics, NoOpTracerMetrics)
         is_plain = type(tracer.id_generator) is RandomIdGenerator and not is_counted
         self._rule = rule_of(tracer.sampler) if is_plain else None
-        self.glam_can_wait = self._rule is not None
+
+    def glam_can_wait(self) -> bool:
+        """Tell whether attributes are taken in parts, or made later (see ``tracing.begun``)."""
+        return self._rule is not None
 
     def start_span(  # noqa: PLR0913, PLR0917 - the API's
         self,
@@ -119,9 +122,8 @@ class LeanTracer(Tracer):
         span.begin_with(begun)
         return span
 
-    @property
     def glam_is_seen(self) -> bool:
-        """Whether somebody looks at spans when they start (see ``telling``)."""
+        """Tell whether somebody looks at spans when they start (see ``telling``)."""
         return self._rule is None or bool(self.handover.readers)
 
     def glam_tell(
