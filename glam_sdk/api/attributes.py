@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from glam_sdk._internal.redact import redact_query
@@ -34,27 +34,32 @@ class Kind:
         attributes: What span and metrics share.
         key: Stands for them where series are looked up.
         method: As span and log show it.
-        original: The method as it came, where no standard names it.
+        is_other: Whether no standard names the method.
     """
 
     attributes: Mapping[str, str]
     key: tuple[str, ...]
     method: str
-    original: str | None
+    is_other: bool
 
 
 @lru_cache(maxsize=64)
 def kind_of(method: str, scheme: str) -> Kind:
-    """Return the kind of a request.
+    """Return the kind of a request, the same object for all of one kind.
 
     Args:
         method: As it came; one that no standard names becomes ``_OTHER``.
         scheme: As it came.
     """
-    known = known_method(method)
-    shared = {conv.HTTP_REQUEST_METHOD: known, conv.URL_SCHEME: known_scheme(scheme)}
-    original = method[:_MAX_METHOD] if known == conv.HTTP_METHOD_OTHER else None
-    return Kind(shared, tuple(shared.values()), span_method(known), original)
+    return _kind_of_known(known_method(method), known_scheme(scheme))
+
+
+@cache
+def _kind_of_known(method: str, scheme: str) -> Kind:
+    """Return it, and keep it: callers who make up methods must not have it made anew."""
+    shared = {conv.HTTP_REQUEST_METHOD: method, conv.URL_SCHEME: scheme}
+    is_other = method == conv.HTTP_METHOD_OTHER
+    return Kind(shared, tuple(shared.values()), span_method(method), is_other)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +123,8 @@ def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -
     shared = find(kind, scope.get("http_version", "1.1"), host, user_agent)
     path: str = scope["path"]
     own = PlainAttributes({conv.URL_PATH: path if len(path) <= _MAX_PATH else shown_path(path)})
+    if kind.is_other:
+        own[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_MAX_METHOD]
     if scope["type"] == "websocket":
         own[conv.NETWORK_PROTOCOL_NAME] = "websocket"
     if scope.get("query_string"):
@@ -133,8 +140,6 @@ def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -
 def _of_client(kind: Kind, version: str, host: bytes, user_agent: bytes) -> SharedAttributes:
     """Return what all requests of one kind and one client have in common."""
     found: dict[str, Any] = {**kind.attributes, conv.NETWORK_PROTOCOL_VERSION: version}
-    if kind.original is not None:
-        found[conv.HTTP_REQUEST_METHOD_ORIGINAL] = kind.original
     if shown := text_of(user_agent)[:_MAX_HEADER]:
         found[conv.USER_AGENT_ORIGINAL] = shown
     return SharedAttributes(found | _server_address(text_of(host)))

@@ -55,6 +55,8 @@ class HandledLines:
     def __init__(self, durable: str) -> None:
         self._durable = durable
         self._templates: dict[tuple[str, str], LineTemplate] = {}
+        # A template is worth its price for what comes again, which a subject with an id does not.
+        self._seen_once: set[int] = set()
 
     def write(self, work: Work, duration_s: float, ended_ns: int) -> None:
         """Log one message, in its context.
@@ -81,6 +83,7 @@ class HandledLines:
         owner, event_id = _owner(context), work.envelope.event_id if work.envelope else ""
         if (
             chain is None
+            or type(event_id) is not str
             or template is None
             or template.service is not chain.service  # as in is_of, whose call would be felt
             or template.environment is not chain.environment
@@ -90,7 +93,7 @@ class HandledLines:
         ):
             return False
         span, correlation_id = owner
-        own: Any = context.get(HOLDER_KEY) or context.get(FIELDS_KEY) or {}
+        own: Any = context.get(FIELDS_KEY) or {}
         second, sequence = floor(created), message.sequence
         try:
             line = template.text % (
@@ -121,6 +124,12 @@ class HandledLines:
         known = self._templates.get(key)
         if chain is None or _owner(context) is None or (known is not None and known.is_of(chain)):
             return
+        mark = hash(key)
+        if known is None and mark not in self._seen_once:
+            if len(self._seen_once) >= _MAX_TEMPLATES:
+                self._seen_once.clear()
+            self._seen_once.add(mark)
+            return
         plain = Context({name: context[name] for name in (ids.SPAN_KEY, ids.BAGGAGE_KEY)})
         line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, plain)
         if len(self._templates) >= _MAX_TEMPLATES:
@@ -132,7 +141,7 @@ def _owner(context: Context) -> tuple[SpanContext, bytes] | None:
     """Return the span and the correlation id of a line; None where they are not so simple."""
     span: Any = context.get(ids.SPAN_KEY)
     carried: Any = context.get(ids.BAGGAGE_KEY)
-    if span is None or not carried or ids.REQUEST_ID_KEY in context:
+    if span is None or not carried or ids.REQUEST_ID_KEY in context or HOLDER_KEY in context:
         return None
     found, correlation_id = span.get_span_context(), carried.get(ids.CORRELATION_ID_KEY)
     if not found[5] or type(correlation_id) is not str or not correlation_id.isascii():

@@ -120,8 +120,6 @@ class Handling:
         """Refuse what has no attempt left, and isolate what may kill this worker."""
         history, deliveries = work.history, work.message.deliveries
         last = work.lane.backoff.attempts
-        if last == 1 and not history.failed:
-            last = 2  # A lost delivery need not have been begun: so there is one more, alone.
         if history.given_up or work.number > last:
             if history.given_up or not history.lost(deliveries):
                 raise AttemptsUsedError("No attempt is left; the last one failed before.")

@@ -114,7 +114,8 @@ class LogPipeline:
             created: When it happened, in seconds since the Unix epoch; now by default.
         """
         line = None
-        if exc is None and not self.console:
+        # What only compares equal to a text may show another one.
+        if exc is None and type(message) is str and not self.console:
             try:
                 shared: Any = level, message, logger, self.service, self.environment
                 kind = kinds.get(shared) or self._learn(shared)

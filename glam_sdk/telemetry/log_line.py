@@ -49,6 +49,7 @@ _FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 _SHORT: Final = 1024
 SMALL: Final = 2**53
 _MAX_FREE_NAMES: Final = 4096
+_LONGEST_NAME: Final = 128  # characters of one that is remembered
 # Names that are neither ours nor a secret's: their values need no second look at the name.
 free_names: set[str] = set()
 
@@ -109,7 +110,8 @@ def _add(line: Line, fields: Mapping[str, Any]) -> None:
             line[_free_name(key, value, line)] = plain(value, key)
         else:
             line[key] = plain(value, key)
-            if secret_rule(key) is None and len(free_names) < _MAX_FREE_NAMES:
+            is_kept = len(key) <= _LONGEST_NAME and len(free_names) < _MAX_FREE_NAMES
+            if is_kept and secret_rule(key) is None:
                 free_names.add(key)
 
 

@@ -76,7 +76,6 @@ class LineWriter:
         self.lost_total = 0
         self._sink = sink
         self._bounds = bounds or Bounds()
-        self._most_bytes = self._bounds.size_bytes
         self.tell = tell
         self.on_idle = on_idle
         self._registered = False
@@ -85,7 +84,6 @@ class LineWriter:
 
     def _reset(self) -> None:
         """Begin empty and without a thread; again in a forked child, which has neither."""
-        self._most_lines = 0  # without a thread there is room for none
         self._queue: SimpleQueue[bytes | _Flush] = SimpleQueue()
         self._waiting_bytes = 0
         self._starting = threading.RLock()
@@ -96,20 +94,15 @@ class LineWriter:
 
     def __call__(self, line: bytes) -> None:
         """Hand over one line, without its newline; never raises."""
-        queue = self._queue
-        # As in _has_room; the call would cost as much as all the rest.
-        if queue.qsize() < self._most_lines and self._waiting_bytes < self._most_bytes:
-            self._waiting_bytes += len(line)
-            queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
-        else:
-            self._put_otherwise(line)
-
-    def _put_otherwise(self, line: bytes) -> None:
         if self._thread is None and not self._start():
             self._write([line])
-        elif self._wait_for_room():
+            return
+        queue, bounds = self._queue, self._bounds
+        # As in _has_room; the call would cost as much as all the rest.
+        has_room = self._waiting_bytes < bounds.size_bytes and queue.qsize() < bounds.lines
+        if has_room or self._wait_for_room():
             self._waiting_bytes += len(line)
-            self._queue.put(line)
+            queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
         else:
             self._lose(1)
 
@@ -119,16 +112,19 @@ class LineWriter:
         return self._queue.qsize()
 
     def _has_room(self) -> bool:
-        return self._waiting_bytes < self._most_bytes and self._queue.qsize() < self._most_lines
+        bounds = self._bounds
+        return self._waiting_bytes < bounds.size_bytes and self._queue.qsize() < bounds.lines
 
     def _wait_for_room(self) -> bool:
+        if self._is_stalled:
+            return False
         deadline = time.monotonic() + self._bounds.patience_s
-        while not self._has_room():
-            if self._is_stalled or time.monotonic() >= deadline:
-                self._is_stalled = True
-                return False
+        while time.monotonic() < deadline:
             time.sleep(0.001)
-        return True
+            if self._has_room():
+                return True
+        self._is_stalled = True
+        return False
 
     def _lose(self, count: int) -> None:
         self.lost_total += count
@@ -147,7 +143,6 @@ class LineWriter:
                     thread.start()
                 except RuntimeError:  # the interpreter is ending, or threads have run out
                     return False
-                self._most_lines = self._bounds.lines
                 self._thread = thread
             return True
 
@@ -248,7 +243,7 @@ class LineWriter:
             return False
         with self._starting:
             self._is_direct = True
-            self._thread, self._most_lines = None, 0
+            self._thread = None
         self._drain(self._queue, None)
         return True
 

@@ -103,6 +103,14 @@ async def test_any_host_header_gives_a_valid_address(app, asgi, telemetry, host,
     assert attributes.get("server.port") == port
 
 
+def test_made_up_methods_make_no_known_one_anew():
+    """What is kept of requests that end alike goes by their kind."""
+    before = kind_of("GET", "http")
+    for number in range(200):
+        assert kind_of(f"BREW{number}", "gopher") is kind_of("BREW", "http")
+    assert kind_of("GET", "http") is before
+
+
 async def test_an_unknown_method_is_one_name(app, asgi, telemetry):
     """A client cannot make series or span names by inventing methods."""
     for method in ("BREW", "X" * 500, "get"):

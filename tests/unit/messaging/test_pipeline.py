@@ -282,29 +282,6 @@ async def test_a_message_whose_workers_died_is_given_up_without_another_try(proc
     assert calls == []
 
 
-@pytest.mark.parametrize(
-    ("handler", "deliveries", "settled", "times"),
-    [
-        (succeed, 2, "ack", 1),
-        (fail, 2, ("term", "exhausted"), 1),
-        (succeed, 3, ("term", "crashed"), 0),
-    ],
-)
-async def test_one_lost_delivery_is_no_attempt_where_there_is_only_one(
-    process, handler, deliveries, settled, times
-):
-    """It may have been lost on its way: so it is tried once, alone, and no more."""
-    calls = []
-
-    async def count(event: Placed) -> None:
-        calls.append(event)
-        await handler(event)
-
-    message = Recorded(body(), deliveries=deliveries)
-    assert await process(count, message, retry=Backoff(attempts=1)) == [settled]
-    assert len(calls) == times
-
-
 async def test_a_suspect_runs_alone_on_its_last_attempt(kept):
     """It waits until its neighbours are done, and they until it is."""
     order, gate, inside = [], asyncio.Event(), asyncio.Event()

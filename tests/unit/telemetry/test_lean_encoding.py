@@ -241,6 +241,8 @@ def test_what_is_remembered_is_bounded_over_all_keys() -> None:
     for key in keys:
         tables.encode((key, "x" * size) for size in (1, 50, 99))
         tables.encode((key, 1 << bits) for bits in (8, 20, 40))
+    tables.encode([("x" * 2_000, 1)])
+    assert "x" * 2_000 not in tables[int]
     kept = [values for kind in (str, int) for values in tables[kind].values()]
     pieces = [piece for values in kept for piece in (*values.values(), *values._frames.values())]
     assert 1_000 < len(pieces) < 9_000  # a megabyte, each with its place

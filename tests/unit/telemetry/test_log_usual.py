@@ -17,6 +17,7 @@ from glam_sdk.telemetry.log_chain import LogPipeline
 from glam_sdk.telemetry.log_context import set_request_context, with_request_fields
 from glam_sdk.telemetry.log_repeats import RepeatLimiter
 from glam_sdk.telemetry.log_usual import MAX_MESSAGE, _seen_once, kind_of, kinds, usual_line
+from glam_sdk.telemetry.logs import get_logger
 from tests.unit.telemetry.conftest import Lines, decode
 
 _SPANS = st.builds(
@@ -143,6 +144,27 @@ def test_plain_values_under_known_names_are_usual():
     assert (entry["correlation_id"], entry["request_id"]) == ("corr_1", "req_1")
     assert (entry["trace_id"], entry["user"]) == ("0" * 31 + "1", "u1")
     assert list(decode(_line({}))) == BASE
+
+
+class Alias(str):
+    """Compare equal to another text."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return other == "job"
+
+    def __hash__(self):
+        return hash("job")
+
+
+def test_what_only_equals_a_known_message_is_told_as_it_is(telemetry):
+    """However often the other one came before."""
+    log = get_logger("orders")
+    for message in ("job", "job", "job", Alias("other")):
+        log.info(message)
+    told = [line["message"] for line in telemetry.logs() if line["logger"] == "orders"]
+    assert told == ["job", "job", "job", "other"]
 
 
 @pytest.mark.parametrize(

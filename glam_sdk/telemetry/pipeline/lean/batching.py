@@ -73,8 +73,6 @@ class BatchQueue(Generic[T]):
 
     def _begin(self) -> None:
         self._items.clear()
-        self._quiet = 0
-        """Below so many that wait there is nothing to do but to add one more."""
         self._wake = threading.Event()
         self._is_woken = False
         self._waiting: deque[threading.Event] = deque()
@@ -83,14 +81,6 @@ class BatchQueue(Generic[T]):
 
     def put(self, item: T) -> None:
         """Add an item; where the queue is full, the oldest makes room."""
-        items = self._items
-        if len(items) < self._quiet:
-            items.append(item)
-        else:
-            self._put_with_care(item)
-
-    def _put_with_care(self, item: T) -> None:
-        """Add an item while there is no thread, or there are enough for a batch."""
         items = self._items
         if self._stopping:
             self._record.drop_items(1, "already_shutdown")
@@ -123,7 +113,6 @@ class BatchQueue(Generic[T]):
         if self._items:
             self._start()
         self._stopping = True
-        self._quiet = 0
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -142,9 +131,6 @@ class BatchQueue(Generic[T]):
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
-                self._quiet = min(self._settings.batch_size, self._settings.capacity) - 1
-                if self._stopping:  # meanwhile
-                    self._quiet = 0
         except RuntimeError:  # the interpreter is ending and starts no threads any more
             return
         finally:

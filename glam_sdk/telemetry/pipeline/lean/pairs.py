@@ -168,7 +168,7 @@ class _Keys(dict[str, _Values]):
 
     def __missing__(self, key: str) -> _Values:
         values = self._kind(self._tag, key, self._budget)
-        if self._budget.allows(b""):
+        if self._budget.allows(values._encoded_key):  # noqa: SLF001 - of the same module
             self[key] = values
         return values
 
