@@ -5,7 +5,7 @@ What the spans and measurements of a handler have in common is prepared once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import Tracer
@@ -28,6 +28,8 @@ from glam_sdk.telemetry.tracing import (
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.work import Work
+
+_NOTHING: Final = SharedAttributes()
 
 
 class ProcessTelemetry:
@@ -71,10 +73,9 @@ class ProcessTelemetry:
             own[conv.MESSAGING_MESSAGE_ID] = envelope.event_id
             if envelope.correlation_id:
                 own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
-        if work.number == 1 and message.subject == self._template:
-            shared = self._first_attempt
-        else:
-            shared = self._unusual(work)
+        shared = self._first_attempt
+        if work.number != 1 or message.subject != self._template:
+            shared, own = _NOTHING, PlainAttributes({**self._unusual(work), **own})
         kind, start, sender = SpanKind.CONSUMER, self._start_child, work.sender
         if start is not None and sender is not None:
             started = start(self._name, kind, sender, (shared, own))
@@ -102,10 +103,10 @@ class ProcessTelemetry:
         self._records = found = (count, SeriesOf(self._process).add(None, self._labels))
         return found
 
-    def _unusual(self, work: Work) -> SharedAttributes:
+    def _unusual(self, work: Work) -> dict[str, AttributeValue]:
         """Return what stands first on the span of a further attempt, or under a pattern."""
         attributes = {**self._labels, conv.GLAM_DELIVERY_ATTEMPT: work.number}
         if work.message.subject != self._template:
             attributes[conv.MESSAGING_DESTINATION_NAME] = work.message.subject
             attributes[conv.MESSAGING_DESTINATION_TEMPLATE] = self._template
-        return SharedAttributes(attributes)
+        return attributes
