@@ -56,8 +56,6 @@ class Exchange:
     is_joined: bool
     """Whether the span is another instrumentation's, which names and ends it."""
     is_excluded: bool
-    request_id: str
-    correlation_id: str
     headers: list[tuple[bytes, bytes]]
     """What every response carries: request, correlation and trace id, and the service's name."""
     count_active: Callable[[float], None] | None = None

@@ -129,8 +129,6 @@ class TelemetryMiddleware:
             scope["type"] == "websocket",
             is_joined,
             is_excluded,
-            origin.request_id,
-            origin.correlation_id,
             self._headers(span, origin),
         )
         if not (is_excluded or exchange.is_websocket or (is_joined and _is_counted(outer))):

@@ -20,7 +20,7 @@ from glam_sdk.messaging.work import HANDLED
 from glam_sdk.telemetry.log_context import FIELDS_KEY, HOLDER_KEY
 from glam_sdk.telemetry.log_encoding import whole_second
 from glam_sdk.telemetry.log_template import LineTemplate
-from glam_sdk.telemetry.log_usual import FLAGS
+from glam_sdk.telemetry.log_usual import FLAGS, comes_again
 from glam_sdk.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -124,11 +124,7 @@ class HandledLines:
         known = self._templates.get(key)
         if chain is None or _owner(context) is None or (known is not None and known.is_of(chain)):
             return
-        mark = hash(key)
-        if known is None and mark not in self._seen_once:
-            if len(self._seen_once) >= _MAX_TEMPLATES:
-                self._seen_once.clear()
-            self._seen_once.add(mark)
+        if known is None and not comes_again(key, self._seen_once, _MAX_TEMPLATES):
             return
         plain = Context({name: context[name] for name in (ids.SPAN_KEY, ids.BAGGAGE_KEY)})
         line = chain.layout("info", _LOGGER, _EVENT, fields, 0.0, plain)

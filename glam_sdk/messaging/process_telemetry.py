@@ -5,7 +5,7 @@ What the spans and measurements of a handler have in common is prepared once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import Tracer
@@ -17,6 +17,7 @@ from glam_sdk.messaging.processing import Processing
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.series import Record, SeriesOf
 from glam_sdk.telemetry.tracing import (
+    NOTHING,
     PlainAttributes,
     SharedAttributes,
     Span,
@@ -28,8 +29,6 @@ from glam_sdk.telemetry.tracing import (
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.work import Work
-
-_NOTHING: Final = SharedAttributes()
 
 
 class ProcessTelemetry:
@@ -75,7 +74,7 @@ class ProcessTelemetry:
                 own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
         shared = self._first_attempt
         if work.number != 1 or message.subject != self._template:
-            shared, own = _NOTHING, PlainAttributes({**self._unusual(work), **own})
+            shared, own = NOTHING, PlainAttributes({**self._unusual(work), **own})
         kind, start, sender = SpanKind.CONSUMER, self._start_child, work.sender
         if start is not None and sender is not None:
             started = start(self._name, kind, sender, (shared, own))

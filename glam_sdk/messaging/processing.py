@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import get_current_span
@@ -18,13 +18,11 @@ from opentelemetry.trace import get_current_span
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.context import SPAN_KEY
 from glam_sdk.messaging.handled_lines import are_wanted
-from glam_sdk.telemetry.tracing import SharedAttributes, Span, Tell, span, stop
+from glam_sdk.telemetry.tracing import NOTHING, Span, Tell, span, stop
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.process_telemetry import ProcessTelemetry
     from glam_sdk.messaging.work import Work
-
-_NOTHING: Final = SharedAttributes()
 
 
 class Processing(span):
@@ -121,6 +119,6 @@ class Processing(span):
                 report("messaging.note", failure)
         if tell is not None:
             try:
-                tell(None, _NOTHING)
+                tell(None, NOTHING)
             except Exception as failure:  # noqa: BLE001 - as above
                 report("messaging.end", failure)

@@ -68,13 +68,20 @@ kinds: dict[Shared, Kind] = {}
 _seen_once: set[int] = set()
 
 
+def comes_again(what: object, seen: set[int], most: int) -> bool:
+    """Tell whether something was seen before, which is remembered of so many at most."""
+    mark = hash(what)
+    if mark in seen:
+        return True
+    if len(seen) >= most:
+        seen.clear()
+    seen.add(mark)
+    return False
+
+
 def learn_kind(shared: Shared) -> Kind | None:
     """Return the kind of a line that is not among ``kinds``; None the first time it comes."""
-    mark = hash(shared)
-    if mark not in _seen_once:
-        if len(_seen_once) >= _MAX_KINDS:
-            _seen_once.clear()
-        _seen_once.add(mark)
+    if not comes_again(shared, _seen_once, _MAX_KINDS):
         return None
     kind = kind_of(*shared)
     if kind is not None:

@@ -71,6 +71,10 @@ class SharedAttributes(PlainAttributes):
         self.written: bytes | None = None
 
 
+NOTHING: Final = SharedAttributes()
+"""For a span that begins, or ends, with nothing that others have."""
+
+
 def method_of_ours(thing: object, name: str) -> Any:
     """Return a method that only our tracers and spans have; None for all others.
 

@@ -204,8 +204,6 @@ def _exchange(path="/x/1", client=("127.0.0.1", 1), fields=None, span=None, both
         is_websocket=False,
         is_joined=False,
         is_excluded=False,
-        request_id=request_id,
-        correlation_id=correlation_id,
         headers=[
             (b"x-request-id", request_id.encode()),
             (b"x-correlation-id", correlation_id.encode()),

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from glam_sdk.telemetry.log_chain import LogPipeline
+
+
+class Batches:
+    """Be an exporter that keeps what it is given, encoded."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[bytes, bytes]] = []
+
+    def export(self, batch: Sequence[tuple[bytes, bytes]]) -> SpanExportResult:
+        self.spans += batch
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Hold nothing."""
 
 
 class Lines(list[bytes]):

@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 
@@ -27,6 +27,7 @@ from glam_sdk.telemetry.tracing import (
     later,
     stop,
 )
+from tests.unit.telemetry.conftest import Batches
 
 LIMITS = (
     SpanLimits(),
@@ -35,20 +36,6 @@ LIMITS = (
     SpanLimits(max_span_attributes=0),
     SpanLimits(max_span_attribute_length=2),
 )
-
-
-class Batches:
-    """Keep what a batching processor exports."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[bytes, bytes]] = []
-
-    def export(self, batch: list[tuple[bytes, bytes]]) -> SpanExportResult:
-        self.spans += batch
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Hold nothing."""
 
 
 class Lean:

@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     Link,
@@ -32,6 +32,7 @@ from opentelemetry.trace import (
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
+from tests.unit.telemetry.conftest import Batches
 
 RESOURCE = Resource({"service.name": "orders", "replicas": 3, "zones": ["a", "b"]}, "https://r/1")
 LIMITS = (
@@ -54,20 +55,6 @@ class Text(str):
     """Be text of a class of its own."""
 
     __slots__ = ()
-
-
-class Batches:
-    """Keep what a batching processor exports."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[bytes, bytes]] = []
-
-    def export(self, batch: list[tuple[bytes, bytes]]) -> SpanExportResult:
-        self.spans += batch
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Hold nothing."""
 
 
 class Pair:

@@ -60,6 +60,7 @@ from glam_sdk.telemetry.tracing import (
     SharedAttributes,
     later,
 )
+from tests.unit.telemetry.conftest import Batches
 
 PROVIDERS = {"lean": LeanTracerProvider, "sdk": TracerProvider}
 
@@ -514,23 +515,9 @@ def test_processors_of_others_see_every_span(pipeline: str) -> None:
     assert dict(recorded.spans[0].attributes or {})["tenant"] == "t-1"
 
 
-class Kept:
-    """Keep encoded spans."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[bytes, bytes]] = []
-
-    def export(self, batch: list[tuple[bytes, bytes]]) -> SpanExportResult:
-        self.spans += batch
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Hold nothing."""
-
-
 def test_what_a_processor_hides_is_not_exported() -> None:
     """Whatever the order they were added in, the bytes are made after the others have looked."""
-    provider, kept = LeanTracerProvider(shutdown_on_exit=False), Kept()
+    provider, kept = LeanTracerProvider(shutdown_on_exit=False), Batches()
     provider.add_span_processor(EncodedSpanProcessor(kept))
     provider.add_span_processor(Redacting())
     provider.get_tracer("t").start_span("s", attributes={"secret": "hunter2"}).end()
@@ -613,7 +600,7 @@ def resident_mb() -> float:
     return int(pages) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
-class Nowhere(Kept):
+class Nowhere(Batches):
     """Keep nothing."""
 
     def export(self, batch: list[tuple[bytes, bytes]]) -> SpanExportResult:

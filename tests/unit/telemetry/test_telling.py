@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,6 +37,7 @@ from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerPro
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
 from glam_sdk.telemetry.telling import SpanForm, is_seen, tell
 from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes
+from tests.unit.telemetry.conftest import Batches
 
 RESOURCE = Resource({"service.name": "orders"})
 SELECT = SpanForm(
@@ -46,19 +47,6 @@ SELECT = SpanForm(
 )
 PARENT = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1))
 TIMES = (1_000, 2_000)
-
-
-class Batches:
-    """Keep what is exported."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[bytes, bytes]] = []
-
-    def export(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
-        self.spans += batch
-
-    def shutdown(self) -> None:
-        """Hold nothing."""
 
 
 class Both:

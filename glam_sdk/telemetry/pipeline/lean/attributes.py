@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import _clean_attribute_value
 from opentelemetry.sdk.trace import Span
@@ -12,6 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from glam_sdk.telemetry.pipeline.lean.plain import PLAIN_TYPES, are_plain
 from glam_sdk.telemetry.tracing import (
+    NOTHING,
     BegunAttributes,
     LaterAttributes,
     PlainAttributes,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
 
 _log = logging.getLogger("opentelemetry.sdk.trace")
-NOTHING: Final = SharedAttributes()
 
 
 class AttributedSpan(Span):

@@ -20,11 +20,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Status, TraceState
 
 from glam_sdk.telemetry.pipeline.lean import wire
-from glam_sdk.telemetry.pipeline.lean.attributes import NOTHING
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.lean.span import UNSET, LeanSpan
 from glam_sdk.telemetry.telling import SpanForm
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes
+from glam_sdk.telemetry.tracing import NOTHING, PlainAttributes, SharedAttributes
 
 _pack_times: Final = Struct("<BQBQHI").pack
 """Start (field 7), end (8) and flags (16) of a span."""

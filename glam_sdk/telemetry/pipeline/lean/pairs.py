@@ -70,6 +70,13 @@ class _Framed(_Values):
         self._frames: dict[int, bytes] = {}
 
     def _frame(self, size: int) -> bytes | None:
+        """Make and mostly keep it; None where a length has more than one byte."""
+        frame = self._framed(size)
+        if frame is not None and self._budget.allows(frame):
+            self._frames[size] = frame
+        return frame
+
+    def _framed(self, size: int) -> bytes | None:
         raise NotImplementedError
 
 
@@ -92,14 +99,11 @@ class _Texts(_Framed):
             self[value] = pair
         return pair
 
-    def _frame(self, size: int) -> bytes | None:
+    def _framed(self, size: int) -> bytes | None:
         length = len(self._encoded_key) + size + 4
-        if length >= 128:  # lengths of more than one byte
+        if length >= 128:
             return None
-        frame = b"%b%c%b\x12%c\x0a%c" % (self._tag, length, self._encoded_key, size + 2, size)
-        if self._budget.allows(frame):
-            self._frames[size] = frame
-        return frame
+        return b"%b%c%b\x12%c\x0a%c" % (self._tag, length, self._encoded_key, size + 2, size)
 
 
 class _Ints(_Framed):
@@ -120,14 +124,11 @@ class _Ints(_Framed):
             self[value] = pair
         return pair
 
-    def _frame(self, size: int) -> bytes | None:
+    def _framed(self, size: int) -> bytes | None:
         key = self._encoded_key
         if len(key) >= _LONG_KEY:
             return None
-        frame = b"%b%c%b\x12%c\x18" % (self._tag, len(key) + size + 3, key, size + 1)
-        if self._budget.allows(frame):
-            self._frames[size] = frame
-        return frame
+        return b"%b%c%b\x12%c\x18" % (self._tag, len(key) + size + 3, key, size + 1)
 
 
 class _Floats(_Values):

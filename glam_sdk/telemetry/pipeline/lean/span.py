@@ -19,9 +19,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes
 
-from glam_sdk.telemetry.pipeline.lean.attributes import NOTHING, AttributedSpan
+from glam_sdk.telemetry.pipeline.lean.attributes import AttributedSpan
 from glam_sdk.telemetry.pipeline.lean.readable import readable
-from glam_sdk.telemetry.tracing import SharedAttributes, Tell
+from glam_sdk.telemetry.tracing import NOTHING, SharedAttributes, Tell
 
 if TYPE_CHECKING:
     from glam_sdk.telemetry.pipeline.lean.tracer import LeanTracer
