@@ -56,6 +56,13 @@ _ALL: Final = (
         "the same once more: what two equal servers differ by",
         by_default=False,
     ),
+    Peer(
+        "bare-frozen",
+        "bare",
+        "bare, and the garbage collector leaves alone what exists at start, as glam has it",
+        {"BENCH_GC_FREEZE": "1"},
+        by_default=False,
+    ),
     Peer("stock", "stock", "OpenTelemetry's FastAPI instrumentation, defaults", _STABLE),
     Peer(
         "stock-lean",

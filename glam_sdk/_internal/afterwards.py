@@ -19,7 +19,9 @@ from typing import Any, Final, Generic, TypeVar
 from glam_sdk._internal.guard import report
 
 T = TypeVar("T")
-_IN_A_ROW: Final = 128  # no more are put off: the oldest makes room
+_IN_A_ROW: Final = 24
+"""Items after which a turn does not put off any longer: more in a row are hardly quicker, and the
+garbage collector walks over what waits once there are some hundred objects of it."""
 _PATIENCE_S: Final = 1.0
 _turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
 
@@ -74,9 +76,9 @@ class _Turn:
         if not self._is_planned:
             self._is_planned = True
             self._loop.call_soon(self._end)
-        elif len(waiting) > _IN_A_ROW:
+        elif len(waiting) >= _IN_A_ROW:
             with self._doing:
-                self._do(1)
+                self._do(len(waiting))
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.

@@ -40,6 +40,10 @@ class Runtime(Protocol):
         """Start the service and stop it."""
         ...
 
+    def freeze(self) -> None:
+        """Spare the garbage collector what exists now."""
+        ...
+
 
 def install(app: FastAPI, runtime: Runtime) -> FastAPI:
     """Add middleware, error handlers, ``/metrics``, ``/health`` and the service's lifespan.
@@ -118,6 +122,7 @@ def _join_lifespan(app: FastAPI, runtime: Runtime) -> None:
     @asynccontextmanager
     async def both(application: Any) -> AsyncIterator[Mapping[str, Any] | None]:
         async with runtime.lifespan(application), own(application) as state:
+            runtime.freeze()
             yield state
 
     app.router.lifespan_context = both  # type: ignore[assignment]  # yields what it wraps

@@ -15,7 +15,7 @@ from glam_sdk.config.settings_nats import NatsSettings
 
 
 class ServiceSettings(Section):
-    """Say what the service is; this becomes the OpenTelemetry resource."""
+    """Say what the service is, as the OpenTelemetry resource has it, and how its process runs."""
 
     name: Annotated[str, CodeOnly()]
     """Name of the service, as given to `init()`."""
@@ -29,6 +29,8 @@ class ServiceSettings(Section):
     """Where the service runs (`deployment.environment.name`)."""
     instance_id: str | None = None
     """Name of this process among its peers (`service.instance.id`); made up when not set."""
+    gc_freeze: bool = True
+    """Whether garbage collections leave alone what exists once the service has started."""
 
 
 class HttpSettings(Section):

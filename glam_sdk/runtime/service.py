@@ -14,6 +14,7 @@ from glam_sdk.errors import ConfigurationError
 from glam_sdk.lifecycle import Component
 from glam_sdk.runtime.drain import Drain
 from glam_sdk.runtime.health import Exports, HealthGauge, check_components
+from glam_sdk.runtime.heap import Heap
 from glam_sdk.runtime.plain_failure import failing_plainly, telling_sources
 from glam_sdk.telemetry.logs import get_logger
 
@@ -48,6 +49,7 @@ class Service:
         self._late: list[str] = []
         self._drain = Drain(settings.http.drain_delay_s)
         self._health = HealthGauge()
+        self._heap = Heap(enabled=settings.service.gc_freeze)
         self._log = get_logger("glam_sdk.service")
 
     def __repr__(self) -> str:
@@ -174,6 +176,17 @@ class Service:
                 self._users = 0
                 raise
             self._log.info("service.started", components=[c.name for c in self._started])
+            self._heap.hold()
+
+    def freeze(self) -> None:
+        """Spare the garbage collector what exists now, until the service stops.
+
+        The start does so, and again once the application's own lifespan has started. Call it after
+        loading something big, such as a model, in a running service. Does nothing where
+        ``service.gc_freeze`` is off.
+        """
+        if self._users:
+            self._heap.hold()
 
     async def stop(self) -> None:
         """Stop the components in reverse and export what is waiting, within the deadline."""
@@ -184,6 +197,7 @@ class Service:
             if self._users:
                 return
             self.drain()
+            self._heap.release()
             await self._stop_components()
             self._drain.reset()
             self._log.info("service.stopped")

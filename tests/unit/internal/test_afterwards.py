@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import os
 import threading
@@ -73,17 +74,38 @@ def test_serving_lasts_until_the_last_of_those_that_serve(done, later):
     assert done == [1]
 
 
-def test_few_of_a_kind_wait_and_the_oldest_makes_room(done, later):
+def test_few_wait_and_then_all_of_them_have_their_turn(done, later):
+    """Done in rows, also where a turn brings many; few wait, so the collector has little to see."""
+    rows = []
 
     async def serve():
         with serving():
-            for number in range(200):
+            for number in range(100):
+                before = len(done)
                 later(number)
-            assert 0 < len(done) < 200
+                rows.append(len(done) - before)
+            assert done == list(range(len(done)))
+            assert set(rows) == {0, 24}
+            assert sum(rows) == 96
             await asyncio.sleep(0)
-            assert done == list(range(200))
+            assert done == list(range(100))
 
     asyncio.run(serve())
+
+
+def test_what_is_put_off_in_one_turn_starts_no_collection():
+    """Each message of a burst leaves a dozen objects behind; no collection walks over them."""
+    later = Afterwards(lambda item: item.clear())
+
+    async def serve():
+        with serving():
+            gc.collect()
+            before = gc.get_stats()[0]["collections"]
+            for _ in range(2000):
+                later([[] for _ in range(12)])
+            return gc.get_stats()[0]["collections"] - before
+
+    assert asyncio.run(serve()) < 3  # put off to the end, it would start thirty
 
 
 def test_what_makes_room_may_bring_more(caplog):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,7 +30,11 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
+from glam_sdk.telemetry.pipeline.lean import (
+    EncodedSpanProcessor,
+    LeanTracerProvider,
+    encoding,
+)
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from tests.unit.telemetry.conftest import Batches
@@ -240,6 +245,16 @@ def decoded(pair: Pair) -> Any:
     request = join_request(encode_resource(RESOURCE), pair.batches.spans)
     pair.batches.spans.clear()
     return ExportTraceServiceRequest.FromString(request).resource_spans[0].scope_spans[0].spans
+
+
+def test_a_span_of_any_length_is_framed_and_few_frames_are_remembered() -> None:
+    """Those of usual lengths are made once; each says how long its span is, made anew or not."""
+    sizes = [2, 127, 128, 4_095, 4_096, 16_383, 16_384, 70_000] * 2
+    spans = [SpanMessage(name="x" * size).SerializeToString() for size in sizes]
+    request = join_request(b"", [(b"", span) for span in spans])
+    found = ExportTraceServiceRequest.FromString(request).resource_spans[0].scope_spans[0].spans
+    assert [len(span.name) for span in found] == sizes
+    assert max(encoding._frames) < 4_096
 
 
 def test_a_lone_surrogate_costs_a_question_mark_and_not_the_batch(pairs: list[Pair]) -> None:

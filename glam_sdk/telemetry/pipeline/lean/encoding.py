@@ -37,6 +37,7 @@ _STATUS_UNSET: Final = b"\x7a\x00"
 _NONE: Final = ()
 
 _REMEMBERED_NAMES: Final = 1024
+_USUAL_BYTES: Final = 4096  # of a span or a log record
 _REMEMBERED_BYTES: Final = 2048  # of attributes that spans share, such as a statement's text
 
 
@@ -144,6 +145,19 @@ class SpanEncoder:
         return encoded
 
 
+class _Frames(dict[int, bytes]):
+    """Hold what stands before a span or a log record in its scope, by its length in bytes."""
+
+    def __missing__(self, size: int) -> bytes:
+        frame = b"\x12" + wire.varint(size)
+        if size < _USUAL_BYTES:
+            self[size] = frame
+        return frame
+
+
+_frames: Final = _Frames()
+
+
 def _trace_state(state: TraceState) -> bytes:
     return wire.utf8(",".join(f"{key}={value}" for key, value in state.items()))
 
@@ -213,7 +227,9 @@ def join_request(resource: bytes, batch: Iterable[tuple[bytes, bytes]]) -> bytes
     """
     scopes: dict[bytes, list[bytes]] = {}
     for scope, body in batch:
-        parts = scopes.setdefault(scope, [scope])
-        parts += b"\x12", wire.varint(len(body)), body
+        parts = scopes.get(scope)
+        if parts is None:
+            scopes[scope] = parts = [scope]
+        parts += _frames[len(body)], body
     blocks = [wire.sized(b"\x12", b"".join(parts)) for parts in scopes.values()]
     return wire.sized(b"\x0a", resource + b"".join(blocks))
