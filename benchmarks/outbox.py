@@ -96,8 +96,10 @@ async def transaction(url: str, rounds: int) -> str:
             await connection.execute(text("DELETE FROM glam_outbox"))
     parts = []
     for place, kind in enumerate(("CPU", "wall")):
-        plain, told = (median(cost[place] for cost in costs[tells]) for tells in (False, True))
-        parts.append(f"{kind} {plain:.0f} -> {told:.0f} us ({told / plain:.2f} x)")
+        pairs = [(plain[place], told[place]) for plain, told in zip(*costs.values(), strict=True)]
+        ratio = median(told / plain for plain, told in pairs)
+        plain, told = (median(column) for column in zip(*pairs, strict=True))
+        parts.append(f"{kind} {plain:.0f} -> {told:.0f} us ({ratio:.2f} x)")
     return ", ".join(parts)
 
 
@@ -245,7 +247,7 @@ async def throughput(db: Database, nats: Nats, url: str, rounds: int) -> None:
 
 
 async def main() -> None:
-    """Measure and print line by line."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--idle", type=float, default=10, help="seconds; 0 leaves it out")
@@ -257,25 +259,31 @@ async def main() -> None:
         Tool("benchmarks.sink", None) as sink,
     ):
         endpoint = f"http://127.0.0.1:{sink.read()}/glam"
-        glam_sdk.init(
+        service = glam_sdk.init(
             "bench", overrides={"telemetry": {"endpoint": endpoint}, "log": {"level": "ERROR"}}
         )
-        url, lite = server.url, f"sqlite:///{Path(directory) / 'bench.sqlite3'}"
-        print("transaction, PostgreSQL:", await transaction(url, options.rounds), flush=True)
-        print("transaction, SQLite:", await transaction(lite, options.rounds), flush=True)
-        settings = NatsSettings(servers=(broker.url,))
-        nats = Nats(settings, service_name="bench", streams=(STREAM,))
-        ours, theirs, light = database(url), database(url), database(lite)
-        pace = RelayPace(poll=timedelta(hours=1))
-        async with running(ours, theirs, light, nats):
-            relay = Relay(theirs, Publisher(nats, "bench"), pace=pace)
-            print("latency, PostgreSQL:", await latency(ours, relay, nats, 200), flush=True)
-            relay = Relay(light, Publisher(nats, "bench"), pace=pace)
-            print("latency, SQLite:", await latency(light, relay, nats, 200), flush=True)
-            relay = Relay(ours, Publisher(nats, "bench"))
-            if options.idle > 0:
-                print("idle:", await idle(relay, options.idle), flush=True)
-            await throughput(ours, nats, ours.engine.url.render_as_string(False), options.rounds)
+        async with service:
+            lite = f"sqlite:///{Path(directory) / 'bench.sqlite3'}"
+            await measure(server.url, lite, broker.url, options)
+
+
+async def measure(url: str, lite: str, nats_url: str, options: argparse.Namespace) -> None:
+    """Measure in a running service, and print line by line."""
+    print("transaction, PostgreSQL:", await transaction(url, options.rounds), flush=True)
+    print("transaction, SQLite:", await transaction(lite, options.rounds), flush=True)
+    settings = NatsSettings(servers=(nats_url,))
+    nats = Nats(settings, service_name="bench", streams=(STREAM,))
+    ours, theirs, light = database(url), database(url), database(lite)
+    pace = RelayPace(poll=timedelta(hours=1))
+    async with running(ours, theirs, light, nats):
+        relay = Relay(theirs, Publisher(nats, "bench"), pace=pace)
+        print("latency, PostgreSQL:", await latency(ours, relay, nats, 200), flush=True)
+        relay = Relay(light, Publisher(nats, "bench"), pace=pace)
+        print("latency, SQLite:", await latency(light, relay, nats, 200), flush=True)
+        relay = Relay(ours, Publisher(nats, "bench"))
+        if options.idle > 0:
+            print("idle:", await idle(relay, options.idle), flush=True)
+        await throughput(ours, nats, ours.engine.url.render_as_string(False), options.rounds)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def with_correlation_id(correlation_id: str, context: Context | None = None) -> 
 def with_ids(request_id: str, correlation_id: str, context: Context) -> dict[str, object]:
     """Return what a context has and both ids, for a context to be made of."""
     members = {CORRELATION_ID_KEY: correlation_id}
+    if not context:  # as nearly always
+        return {REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members}
     carried = context.get(BAGGAGE_KEY)
     if carried is not None and isinstance(carried, Mapping):
         members = {**carried, **members}

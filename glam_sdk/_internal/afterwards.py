@@ -47,8 +47,11 @@ class Afterwards(Generic[T]):
         turn = _turns.get(asyncio._get_running_loop())  # type: ignore[arg-type] # noqa: SLF001
         if turn is None or turn.is_settling:
             self._do(item)
-        else:
-            turn.add(self._do, item)
+            return
+        waiting = turn.waiting
+        waiting.append((copy_context(), self._do, item))
+        if not turn.is_planned or len(waiting) >= _IN_A_ROW:
+            turn.go_on()
 
 
 class _Turn:
@@ -63,22 +66,21 @@ class _Turn:
 
     def begin(self) -> None:
         """Begin with nothing put off; again in a forked child, whose parent does it."""
-        self._waiting: deque[tuple[Context, Callable[[Any], None], Any]] = deque()
-        self._is_planned = False
+        self.waiting: deque[tuple[Context, Callable[[Any], None], Any]] = deque()
+        self.is_planned = False
+        """Whether it will be done without further ado."""
         self._doing = RLock()
         self.is_settling = False
         """Whether something is being done: what comes meanwhile does not wait."""
 
-    def add(self, do: Callable[[Any], None], item: object) -> None:
-        """Put one item off."""
-        waiting = self._waiting
-        waiting.append((copy_context(), do, item))
-        if not self._is_planned:
-            self._is_planned = True
+    def go_on(self) -> None:
+        """See to it that what waits is done, at the end of the turn or, if that is much, now."""
+        if not self.is_planned:
+            self.is_planned = True
             self._loop.call_soon(self._end)
-        elif len(waiting) >= _IN_A_ROW:
+        else:
             with self._doing:
-                self._do(len(waiting))
+                self._do(len(self.waiting))
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -88,8 +90,8 @@ class _Turn:
         if not self._doing.acquire(timeout=_PATIENCE_S):
             return
         try:
-            while self._waiting:
-                self._do(len(self._waiting))
+            while self.waiting:
+                self._do(len(self.waiting))
         finally:
             self._doing.release()
 
@@ -97,13 +99,13 @@ class _Turn:
         try:
             self.settle()
         finally:
-            self._is_planned = bool(self._waiting)  # where it was interrupted
-            if self._is_planned:
+            self.is_planned = bool(self.waiting)  # where it was interrupted
+            if self.is_planned:
                 self._loop.call_soon(self._end)
 
     def _do(self, count: int) -> None:
         """Do the first ones."""
-        waiting = self._waiting
+        waiting = self.waiting
         self.is_settling = True
         try:
             for _ in range(count):

@@ -38,9 +38,12 @@ def random_bits(count: int) -> int:
 
 
 def new_ids() -> tuple[str, str]:
-    """Return a new request id and a new correlation id, in the forms old services know."""
-    digits = _bits(96).to_bytes(12).hex()
-    return "req_" + digits[:12], "corr_" + digits[12:]
+    """Return a new request id and a new correlation id, in the forms old services know.
+
+    What begins with a request has that request's digits.
+    """
+    digits = _bits(48).to_bytes(6).hex()
+    return "req_" + digits, "corr_" + digits
 
 
 def new_correlation_id() -> str:

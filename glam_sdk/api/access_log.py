@@ -84,7 +84,7 @@ class AccessLog:
         exc = exc if isinstance(exc, Exception) else None
         token = attach(exchange.line_context())
         try:
-            self._log.log_at(exchange.ended_s, level, event, fields, exc)
+            self._log.log_at(exchange.ended_s(), level, event, fields, exc)
         finally:
             detach(token)
         if (
@@ -121,8 +121,8 @@ class AccessLog:
         fields = exchange.fields or {}
         own = template.own_json(fields) if fields else b""
         (_, request_id), (_, correlation_id), (_, trace_id), _ = exchange.headers
-        span, created = exchange.span.get_span_context(), exchange.ended_s
-        lasted, second = exchange.duration_ms, floor(created)
+        span, created = exchange.span.get_span_context(), exchange.ended_s()
+        lasted, second = exchange.duration_ms(), floor(created)
         try:
             line = template.text % (
                 whole_second(second),

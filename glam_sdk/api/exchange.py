@@ -85,7 +85,8 @@ class Exchange:
     route: str | None = None
     """Template of the one that matched, such as ``/orders/{order_id}``."""
 
-    @property
+    # What every request asks is no property: that costs a call through C.
+
     def has_failed(self) -> bool:
         """Whether it did not end as it should, other than by refusing the request."""
         if self.is_broken or self.is_abandoned:
@@ -127,15 +128,14 @@ class Exchange:
             self.duration_s = perf_counter() - self.started
             self.ended_ns = time_ns()
 
-    @property
     def ended_s(self) -> float:
         """When it ended, in seconds since the Unix epoch."""
         return (self.ended_ns or 0) / 1e9
 
-    @property
     def duration_ms(self) -> float:
         """How long it took, as log lines say it."""
-        return int(self.duration_s * 1e6 + 0.5) / 1000  # round() goes by way of text
+        # round() goes by way of text, int() by way of a whole number that is divided again.
+        return (self.duration_s * 1e6 + 0.5) // 1.0 / 1000.0
 
     def keep(self) -> None:
         """Keep what the application may change from here on, and what still runs for it."""
@@ -145,7 +145,7 @@ class Exchange:
         route = _attributes(self.span).get(conv.HTTP_ROUTE) if self.is_joined else None
         self.route = route or route_template(self.scope, self)
         is_plain = self.error is None and self.code is None and not self.is_joined
-        self.went_well = is_plain and not self.has_failed
+        self.went_well = is_plain and not self.has_failed()
 
     def line_context(self) -> Context:
         """Return the context of the log line."""
@@ -166,7 +166,7 @@ class Exchange:
 
     def ending(self) -> Outcome:
         """Return how it ended."""
-        error_type = None if self.went_well or not self.has_failed else self.error_type()
+        error_type = None if self.went_well or not self.has_failed() else self.error_type()
         return outcome_of(self.kind, self.route, self.status, error_type)
 
     def complete_span(self) -> None:
@@ -217,7 +217,7 @@ class Exchange:
             conv.URL_PATH: shown_path(self.path),
             conv.HTTP_ROUTE: found.get(conv.HTTP_ROUTE),
             conv.HTTP_RESPONSE_STATUS_CODE: found.get(conv.HTTP_RESPONSE_STATUS_CODE),
-            "duration_ms": self.duration_ms,
+            "duration_ms": self.duration_ms(),
             conv.CLIENT_ADDRESS: client[0] if client else None,
             conv.ERROR_TYPE: found.get(conv.ERROR_TYPE),
             conv.GLAM_ERROR_CODE: self.shown_code(),

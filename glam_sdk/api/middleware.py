@@ -5,6 +5,7 @@ Flow: step 1, around everything else in the application, also around its error p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry import trace
@@ -64,6 +65,7 @@ class TelemetryMiddleware:
         self._service_name = service_name.encode("latin-1", "replace")
         self._runtime = runtime
         self._tracer = tracing.get_tracer("glam_sdk.api")
+        self._start_child = tracing.child_starter(self._tracer)
         self._instruments = Instruments()
         self._access_log = AccessLog(settings)
         self._is_excluded = path_matcher(excluded_paths(settings))
@@ -76,13 +78,13 @@ class TelemetryMiddleware:
             )
             return
         exchange = self._open(scope)
+        exchange.connect(receive, send, self._finish)
         scope[SCOPE_KEY] = exchange
         scope["glam.runtime"] = self._runtime
         scope.setdefault(_NATIVE_KEY, None)
-        wire = Wire(exchange, receive, send, self._finish)
         token = attach(exchange.context)
         try:
-            await self.app(scope, wire.receive, wire.send)
+            await self.app(scope, exchange.receive, exchange.send)
         except Exception as exc:
             self._fail(exchange, exc)
             raise
@@ -91,7 +93,7 @@ class TelemetryMiddleware:
                 self._fail(exchange, exc)
                 raise
             exchange.fail(EscapedError.of(exc))
-            await unexpected_answer()(scope, receive, wire.send)
+            await unexpected_answer()(scope, receive, exchange.send)
         finally:
             if not exchange.is_finished:
                 self._finish(exchange)
@@ -99,7 +101,7 @@ class TelemetryMiddleware:
             # Each holds the other: taken apart, they need no garbage collection.
             scope.pop(SCOPE_KEY, None)
 
-    def _open(self, scope: Scope) -> Exchange:
+    def _open(self, scope: Scope) -> Wire:
         path, root_path = scope["path"], scope.get("root_path", "")
         # A WebSocket begins with a GET (RFC 6455).
         kind = kind_of(scope.get("method", "GET"), scope.get("scheme", "http"))
@@ -113,54 +115,67 @@ class TelemetryMiddleware:
         is_joined = outer is not INVALID_SPAN and is_server_span(outer)
         is_excluded = self._is_excluded(_below_root(path, root_path) if root_path else path)
         origin = origin_of(headers, self._settings, current)
+        sender, _, base, request_id, correlation_id = origin
+        carried = ids.with_ids(request_id, correlation_id, base)
         span = outer
         if not is_joined:
-            started = None if is_excluded else self._start(scope, headers, kind, origin)
-            span = started or _unsampled_span(origin.sender)
+            started = None if is_excluded else self._start(scope, headers, kind, origin, carried)
+            span = started or _unsampled_span(sender)
         # By position: names in a call of a class cost as much as making the object.
-        exchange = Exchange(
+        exchange = Wire(
             scope,
             scope.get("app"),
             path,
             root_path,
             kind,
-            with_request_fields(span, origin.context),
+            with_request_fields(span, carried),
             span,
             scope["type"] == "websocket",
             is_joined,
             is_excluded,
-            self._headers(span, origin),
+            self._headers(span, request_id, correlation_id),
         )
         if not (is_excluded or exchange.is_websocket or (is_joined and _is_counted(outer))):
             self._instruments.opened(exchange)
         return exchange
 
-    def _start(self, scope: Scope, headers: Headers, kind: Kind, origin: Origin) -> Span | None:
+    def _start(
+        self,
+        scope: Scope,
+        headers: Headers,
+        kind: Kind,
+        origin: Origin,
+        carried: Mapping[str, object],
+    ) -> Span | None:
         """Open the SERVER span; None when telemetry is off."""
-        tracer, start = self._tracer, tracing.child_starter(self._tracer)
-        span: Span | None = None
+        tracer, start = self._tracer, self._start_child
+        sender, links, _, _, _ = origin
         try:
-            if start is not None and not origin.links:
+            if start is not None and not links:
                 attributes = tracing.LaterAttributes(request_attributes, scope, headers, kind)
-                span = start(kind.method, _SERVER, origin.sender, attributes)
-            if span is None:  # somebody sees how spans start
-                span = tracer.start_span(
-                    kind.method,
-                    Context(origin.context),
-                    _SERVER,
-                    tracing.later(tracer, request_attributes, scope, headers, kind),
-                    origin.links,
-                )
+                child = start(kind.method, _SERVER, sender, attributes)
+                if child is not None:
+                    return child
+            # Somebody sees how spans start, or there is a link.
+            span = tracer.start_span(
+                kind.method,
+                Context(carried),
+                _SERVER,
+                tracing.later(tracer, request_attributes, scope, headers, kind),
+                links,
+            )
         except Exception as exc:  # noqa: BLE001 - telemetry never breaks the request
             report("api.start_span", exc)
             return None
         return span if span.get_span_context()[5] else None  # whether it is valid, by its place
 
-    def _headers(self, span: Span, origin: Origin) -> list[tuple[bytes, bytes]]:
+    def _headers(
+        self, span: Span, request_id: str, correlation_id: str
+    ) -> list[tuple[bytes, bytes]]:
         trace_id = span.get_span_context()[0]  # by its place: the name costs a call
         return [
-            (b"x-request-id", origin.request_id.encode()),
-            (b"x-correlation-id", origin.correlation_id.encode()),
+            (b"x-request-id", request_id.encode()),
+            (b"x-correlation-id", correlation_id.encode()),
             (b"x-trace-id", b"%032x" % trace_id),
             (b"x-service-name", self._service_name),
         ]

@@ -101,7 +101,11 @@ def route_template(scope: Scope, arrival: Arrival) -> str | None:
     """
     if "endpoint" not in scope:
         return None
-    own = _own_template(scope)
+    route = scope.get("route")
+    if type(route) is APIRoute and "fastapi" not in scope:  # of no router that was included
+        own: str | None = route.path_format or None
+    else:
+        own = _own_template(scope, route)
     if own is not None and scope.get("root_path", "") == arrival.root_path:
         return own
     prefix, routes, inner = _through_mounts(scope, arrival)
@@ -113,14 +117,16 @@ def route_template(scope: Scope, arrival: Arrival) -> str | None:
     return f"{prefix}/{{path}}" if prefix else None
 
 
-def _own_template(scope: Scope) -> str | None:
+def _own_template(scope: Scope, route: Any) -> str | None:
     """Return the template left in the scope, relative to the innermost application."""
-    route = scope.get("route")
-    effective = scope.get("fastapi", {}).get("effective_route_context")
-    if effective is not None and route in (None, effective.original_route):
-        route = effective.starlette_route or effective
-        if isinstance(effective.original_route, Mount):
-            return None
+    effective = scope["fastapi"].get("effective_route_context") if "fastapi" in scope else None
+    if effective is not None:
+        original = effective.original_route
+        # Comparing two routes costs more than all the rest; nearly always it is the same one.
+        if route is original or route is None or route == original:
+            route = effective.starlette_route or effective
+            if isinstance(original, Mount):
+                return None
     if isinstance(route, Mount):
         return None
     template = getattr(route, "path_format", None)

@@ -19,32 +19,29 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OUR_HEADERS: Final = frozenset(
     {b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"}
 )
+_X: Final = frozenset(b"xX")  # how each of them begins
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
 
 
-class Wire:
-    """Stand between server and application for one request.
+class Wire(Exchange):
+    """Stand between server and application for one request, whose exchange it is.
 
-    Args:
-        exchange: Told of status, end and the caller's leaving; has headers that are added to the
-            response, in place of those of the same name.
-        receive: The server's.
-        send: The server's.
-        finish: Called when the last byte was sent.
+    It is one object because a second one would cost as much as all that is done here. What every
+    response carries takes the place of headers of the same name.
     """
 
-    __slots__ = ("_exchange", "_finish", "_has_trailers", "_receive", "_send")
+    __slots__ = ("_finish", "_has_trailers", "_receive", "_send")
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        receive: Receive,
-        send: Send,
-        finish: Callable[[Exchange], None],
-    ) -> None:
-        self._exchange = exchange
+    def connect(self, receive: Receive, send: Send, finish: Callable[[Exchange], None]) -> None:
+        """Begin to pass on messages.
+
+        Args:
+            receive: The server's.
+            send: The server's.
+            finish: Called when the last byte was sent.
+        """
         self._receive = receive
         self._send = send
         self._finish = finish
@@ -53,14 +50,13 @@ class Wire:
     async def receive(self) -> Message:
         """Pass on what the server received."""
         message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._exchange.is_complete:
-            self._exchange.is_abandoned = True
+        if message["type"] == "http.disconnect" and not self.is_complete:
+            self.is_abandoned = True
         return message
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends."""
         kind = message["type"]
-        exchange = self._exchange
         if kind == "http.response.body":
             is_last = not (message.get("more_body") or self._has_trailers)
         elif kind in _STARTS:
@@ -68,39 +64,43 @@ class Wire:
         else:
             is_last = self._is_other_end(kind, message)
         if is_last:
-            exchange.is_complete = True
-            if exchange.is_joined:  # its owner ends the span as soon as it sees this message
-                self._finish(exchange)
+            self.is_complete = True
+            if self.is_joined:  # its owner ends the span as soon as it sees this message
+                self._finish(self)
         try:
             await self._send(message)
         except OSError:
-            exchange.is_abandoned = True
+            self.is_abandoned = True
             raise
         if is_last:
             # Without an exception for its error page, one may still be on its way up.
-            if exchange.error is not None or (exchange.status or 0) < 500:
-                self._finish(exchange)
+            if self.error is not None or (self.status or 0) < 500:
+                self._finish(self)
             else:
-                exchange.stop_clock()
+                self.stop_clock()
 
     def _is_other_end(self, kind: str, message: Message) -> bool:
-        if kind == "websocket.close" and self._exchange.status is None:
-            self._exchange.status = 403  # what a server makes of it before the handshake (ASGI)
+        if kind == "websocket.close" and self.status is None:
+            self.status = 403  # what a server makes of it before the handshake (ASGI)
         if kind == "http.response.trailers":
             return not message.get("more_trailers")
         return kind == "http.response.pathsend"
 
     def _started(self, message: Message) -> Message:
         status = message.get("status", 101)
-        self._exchange.status = status if type(status) is int else _number(status)
+        self.status = status if type(status) is int else _number(status)
         if "trailers" in message:
             self._has_trailers = bool(message["trailers"])
-        given = list(message.get("headers") or ())
+        given = message.get("headers") or ()
+        if type(given) is not list:
+            given = list(given)
         for name, _ in given:
-            if name.lower() in _OUR_HEADERS:
+            if name and name[0] in _X and name.lower() in _OUR_HEADERS:
                 given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
                 break
-        return {**message, "headers": given + self._exchange.headers}
+        sent = {**message}  # in one go; with the headers in the same display it would not be
+        sent["headers"] = given + self.headers
+        return sent
 
 
 def _number(status: object) -> int | None:

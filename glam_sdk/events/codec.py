@@ -98,6 +98,14 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     timestamp = get("timestamp")
     if not isinstance(timestamp, str) or not timestamp:
         raise _missing("timestamp")
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        if moment.tzinfo is not UTC:
+            moment = _in_utc(moment)
+    except (ValueError, OverflowError) as exc:
+        raise MalformedEventError(
+            "The event's timestamp is not ISO 8601, such as 2026-01-15T10:30:45.123456+00:00.",
+        ) from exc
     correlation_id, key = get("correlation_id"), get("idempotency_key")
     if not isinstance(correlation_id, str) or not correlation_id:
         correlation_id = metadata.get("correlation_id") or None
@@ -105,7 +113,7 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
         (
             event_id,
             subject,
-            _timestamp(timestamp),
+            moment,
             payload,
             correlation_id if isinstance(correlation_id, str) else None,
             key if isinstance(key, str) and key else event_id,
@@ -123,13 +131,6 @@ def _missing(key: str) -> MalformedEventError:
     return MalformedEventError(f"The event has no {key}; it must be a text that is not empty.")
 
 
-def _timestamp(value: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=UTC)  # Old producers wrote naive ones; they meant UTC.
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise MalformedEventError(
-            "The event's timestamp is not ISO 8601, such as 2026-01-15T10:30:45.123456+00:00.",
-        ) from exc
+def _in_utc(moment: datetime) -> datetime:
+    # Old producers wrote naive ones; they meant UTC.
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

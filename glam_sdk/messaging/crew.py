@@ -75,7 +75,8 @@ class Crew:
     def offer(self, *messages: JetStreamMessage) -> None:
         """Handle messages as soon as there is room, in this order."""
         self._ready.extend(messages)
-        self._call()
+        if not self._is_called:  # as for all but the first of those that come together
+            self._call()
 
     @property
     def has_ready(self) -> bool:
@@ -144,7 +145,13 @@ class Crew:
             finally:
                 del self.running[key]
                 self._ended(message)
-            if not self._ready or not self._is_clean():
+            if not self._ready:
+                return
+            try:
+                is_clean = contextvars.copy_context() == self._clean
+            except Exception:  # noqa: BLE001 - the values are anybody's, and so is their comparison
+                return
+            if not is_clean:
                 return
             while monotonic() - (self._turn_began or self._begin_turn(began)) >= _TURN_S:
                 await asyncio.sleep(0)  # Others have things to do as well.
@@ -177,9 +184,3 @@ class Crew:
             for message in following:
                 self._prepare(message)
         self._prepared = len(following)
-
-    def _is_clean(self) -> bool:
-        try:
-            return contextvars.copy_context() == self._clean
-        except Exception:  # noqa: BLE001 - the values are anybody's, and so is their comparison
-            return False

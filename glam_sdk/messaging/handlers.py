@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FunctionType
 from typing import Final, TypeVar
 
 from glam_sdk.events import Envelope, Event, is_pattern, subject_matches
@@ -121,6 +122,8 @@ class BoundHandler:
 
     only: str = ""
     """The parameter for the event, where there is no other."""
+    is_positional: bool = False
+    """Whether that parameter needs no name: a call with one costs twice as much."""
 
     async def __call__(
         self, event: Event, delivery: Delivery, provided: Mapping[type, object]
@@ -209,7 +212,19 @@ def bind(spec: HandlerSpec) -> BoundHandler:
         else:
             parameters.append((parameter.name, annotation, required))
     is_only = not parameters and [which for _, which in of_ours] == [0]
-    return BoundHandler(spec, tuple(parameters), tuple(of_ours), of_ours[0][0] if is_only else "")
+    only = of_ours[0][0] if is_only else ""
+    is_positional = is_only and _first_parameter(spec.function) == only
+    return BoundHandler(spec, tuple(parameters), tuple(of_ours), only, is_positional)
+
+
+def _first_parameter(function: Callable[..., object]) -> str:
+    """Return the parameter that a first argument without a name is for, if that is certain.
+
+    That of the function itself: a decorator's may have none, and show those of what is inside.
+    """
+    if not isinstance(function, FunctionType) or not function.__code__.co_argcount:
+        return ""
+    return function.__code__.co_varnames[0]
 
 
 def heed(asked: object) -> None:

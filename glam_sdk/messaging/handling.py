@@ -63,8 +63,9 @@ class Handling:
         if event is None:
             event = handler.spec.event.from_envelope(envelope)
         if self._is_bare and handler.only:
-            call = handler.spec.function(**{handler.only: event})
-            return call if isinstance(call, CoroutineType) else _awaited(call)
+            function = handler.spec.function
+            call = function(event) if handler.is_positional else function(**{handler.only: event})
+            return call if type(call) is CoroutineType else _awaited(call)
         return self._call_in_scope(work, handler, event)
 
     async def finish(self, work: Work, call: Call, spent_s: float = 0.0) -> str:

@@ -2,12 +2,14 @@
 
 The client looks at each character of each name. What senders of ours write, in their order, is read
 by one pattern, and names of theirs in another order need no look; a message that has any other
-header, or a value beyond plain ASCII, is left to the client.
+header, or a value beyond plain ASCII, is left to the client. Most messages need no more of them
+than the trace they belong to, which is found without reading the rest.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from nats.aio.client import Client
@@ -20,7 +22,43 @@ USUAL: Final = frozenset({MESSAGE_ID_HEADER, "traceparent", "tracestate", "bagga
 _OURS: Final = re.compile(
     r"traceparent: ([^\r]+)\r\n(?:baggage: ([^\r]+)\r\n)?Nats-Msg-Id: ([^\r]+)\r\n\r\n"
 )
+TRACED: Final = re.compile(
+    r"traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-0([0-3])\r\n"
+    r"baggage: correlation_id=([A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,127})\r\n"
+    r"Nats-Msg-Id: [^\r]+\r\n\r\n"
+)
+"""A block in our order that says no more than trace id, span id, flags and a valid correlation id,
+each of them plain."""
 _BLANKS: Final = " \t\n\r\x0b\x0c"  # what bytes.strip() takes off; str.strip() takes more
+
+
+class HeaderBlock(Mapping[str, str]):
+    """Be the headers of a message, read when somebody asks for them.
+
+    Args:
+        raw: A block of lines.
+    """
+
+    __slots__ = ("_headers", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._headers: dict[str, str] | None = None
+
+    def read(self) -> dict[str, str]:
+        """Return all of them."""
+        if self._headers is None:
+            self._headers = parsed_lines(self.raw)
+        return self._headers
+
+    def __getitem__(self, name: str) -> str:
+        return self.read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.read())
+
+    def __len__(self) -> int:
+        return len(self.read())
 
 
 def parsed_lines(raw: bytes) -> dict[str, str]:

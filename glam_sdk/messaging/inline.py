@@ -56,12 +56,13 @@ class Messages(asyncio.Future[Msg]):
 
     def __init__(self, take: Take) -> None:
         super().__init__()
-        self._take = take
+        self.take = take
+        """Given each message; whoever calls it keeps its errors from the client."""
 
     def give(self, subject: str, reply: str, headers: Mapping[str, str], body: bytes) -> None:
         """Pass on one message."""
         try:
-            self._take(subject, reply, headers, body)
+            self.take(subject, reply, headers, body)
         except Exception:  # it would end the client's reading; the guard decides
             with guarded("messaging.receive"):
                 raise

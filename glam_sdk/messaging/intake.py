@@ -69,13 +69,15 @@ class Intake:
 
     def take(self, message: JetStreamMessage) -> None:
         """Take in one message."""
-        held = self._crew.find(message)
+        crew = self._crew
+        # As find does; of one delivered for the first time it would do no more.
+        held = crew.running.get(message.key) if message.deliveries == 1 else crew.find(message)
         if held is not None:
             # It came again while its handler runs or is about to, as after a blocked event loop:
             # don't run it a second time.
             held.merge(message)
         elif self._is_open:
-            self._crew.offer(message)
+            crew.offer(message)
         else:
             self._unwanted.append(message)
 

@@ -14,10 +14,17 @@ from typing import Final
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from glam_sdk.context import SPAN_KEY, correlation_id, is_valid_id, with_correlation_id
+from glam_sdk.context import (
+    BAGGAGE_KEY,
+    CORRELATION_ID_KEY,
+    SPAN_KEY,
+    correlation_id,
+    is_valid_id,
+    with_correlation_id,
+)
 from glam_sdk.events import Envelope
 from glam_sdk.messaging.delivery import Incoming
-from glam_sdk.messaging.header_lines import USUAL
+from glam_sdk.messaging.header_lines import TRACED, USUAL, HeaderBlock
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
 from glam_sdk.telemetry.w3c import PlainHeaders, Received
@@ -28,7 +35,8 @@ REPLAY_OF: Final = "x-replay-of"
 REPLAY_FOR: Final = "x-replay-for"
 """Header of a replayed message: the one consumer that is to handle it."""
 
-_plain = PlainHeaders()
+_FLAGS: Final = {str(bits): trace.TraceFlags(bits) for bits in range(4)}
+_new_context: Final = tuple.__new__
 
 
 Origin = tuple[dict[str, object], trace.SpanContext | None, tuple[Link, ...], str | None]
@@ -74,6 +82,10 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     ago, and most stores have dropped it.
     """
     headers = message.headers
+    if type(headers) is HeaderBlock and envelope is not None:
+        usual = _plain.origin(headers, envelope, fresh)
+        if usual is not None:
+            return usual
     if not USUAL.issuperset(headers):
         headers = {name.lower(): value for name, value in headers.items()}
     known = envelope.correlation_id if envelope is not None else None
@@ -88,6 +100,38 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     if REPLAY_OF not in headers and fresh.includes(sent_at):
         return carried, sender, (), replay_for
     return carried, None, (Link(sender),), replay_for
+
+
+class _Plain(PlainHeaders):
+    """Take over what senders of ours say, without reading the other headers."""
+
+    __slots__ = ()
+
+    def origin(self, block: HeaderBlock, envelope: Envelope, fresh: Freshness) -> Origin | None:
+        """Return where a message belongs that continues a trace and has a correlation id.
+
+        None where anything is missing or written in another way.
+        """
+        found = TRACED.fullmatch(block.raw.decode("latin-1"))
+        if found is None:
+            return None
+        trace_digits, span_digits, flags, known = found.groups()
+        trace_id, span_id = int(trace_digits, 16), int(span_digits, 16)
+        if (
+            not (trace_id and span_id)
+            or not self._are_standard()
+            or not fresh.includes(envelope.timestamp)
+        ):
+            return None
+        # The constructor would look once more whether they are valid, for as much again.
+        sender = _new_context(
+            trace.SpanContext,
+            (trace_id, span_id, True, _FLAGS[flags], trace.DEFAULT_TRACE_STATE, True),
+        )
+        return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known}}, sender, (), None
+
+
+_plain = _Plain()
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:

@@ -183,6 +183,7 @@ class PullSource:
         # Behind them in newer servers: one that is random.
         tokens = reply.split(".")
         at = 2 if len(tokens) == _SHORT else 4
+        deliveries = tokens[at + 2]
         self._left -= 1
         self._deliver(
             JetStreamMessage(
@@ -193,7 +194,7 @@ class PullSource:
                 headers,
                 tokens[at],
                 (int(tokens[at + 3]), int(tokens[at + 5])),
-                int(tokens[at + 2]),
+                1 if deliveries == "1" else int(deliveries),
             )
         )
         if self._left <= 0:

@@ -11,21 +11,24 @@ own parser reads it. This is known to work, and imported, with the versions that
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-from glam_sdk.messaging.header_lines import parsed_lines
+from glam_sdk._internal.guard import report
+from glam_sdk.messaging.header_lines import HeaderBlock
 from glam_sdk.messaging.inline import Messages
 
 _LINE_END: Final = b"\r\n"
 _NO_STATUS: Final = b"NATS/1.0\r\n"
 _LEAST, _ALL = 4, 6
-_WORDS: Final = {b"MSG": (_LEAST, 5), b"HMSG": (_ALL,)}
+_WORDS: Final = {"MSG": (_LEAST, 5), "HMSG": (_ALL,)}
 """How many words a line has that announces a message: HMSG, subject, subscription, where an answer
 goes to, which not every message says, length of the headers, and of both together."""
 _LONG: Final = 128 * 1024
 """Of an unfinished message; from here on the client collects the rest."""
+_number: Final = lru_cache(1024)(int)  # sizes come again and again, and to read one costs more
 
 
 class QuickParser(Parser):
@@ -54,12 +57,12 @@ class QuickParser(Parser):
         subscriptions, stats = self.nc._subs, self.nc.stats
         at = 0
         while (line_end := data.find(_LINE_END, at)) > 0:
-            words = data[at:line_end].split(b" ")
-            if len(words) not in _WORDS.get(words[0], ()):
-                break
             try:
-                subscription, size = subscriptions.get(int(words[2])), int(words[-1])
-                headers_size = int(words[4]) if len(words) == _ALL else 0
+                words = data[at:line_end].decode().split(" ")
+                if len(words) not in _WORDS.get(words[0], ()):
+                    break
+                subscription, size = subscriptions.get(_number(words[2])), _number(words[-1])
+                headers_size = _number(words[4]) if len(words) == _ALL else 0
             except ValueError:
                 break
             if subscription is None or type(subscription._future) is not Messages:
@@ -71,12 +74,14 @@ class QuickParser(Parser):
             if subscription._max_msgs or (headers_size and not data.startswith(_NO_STATUS, start)):
                 break
             lines = data[start + len(_NO_STATUS) : body_start]
-            headers = parsed_lines(lines) if lines else {}
-            answer_to = words[3].decode() if len(words) > _LEAST else ""
+            headers = HeaderBlock(lines) if lines else {}
+            answer_to = words[3] if len(words) > _LEAST else ""
             at = end + 2
             subscription._received += 1
             stats["in_msgs"] += 1
             stats["in_bytes"] += end - body_start
-            body = data[body_start:end]
-            subscription._future.give(words[1].decode(), answer_to, headers, body)
+            try:
+                subscription._future.take(words[1], answer_to, headers, data[body_start:end])
+            except Exception as failure:  # noqa: BLE001 - as in give, whose call would be felt
+                report("messaging.receive", failure)
         return at, False

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanContext
 from glam_sdk.events import Envelope, MalformedEventError
 from glam_sdk.messaging.attempts import NOTHING, History
 from glam_sdk.messaging.delivery import Delivery, Incoming
+from glam_sdk.messaging.header_lines import HeaderBlock
 from glam_sdk.telemetry.tracing import Link
 from glam_sdk.telemetry.w3c import context_of
 
@@ -57,10 +58,11 @@ class Work:
     def delivery(self, durable: str) -> Delivery:
         """Return what a handler is told about how its event came."""
         message = self.message
+        headers = message.headers
         assert self.envelope is not None  # noqa: S101 - else it was refused
         return Delivery(
             self.envelope,
-            message.headers,
+            headers.read() if type(headers) is HeaderBlock else headers,
             message.stream,
             durable,
             message.sequence,

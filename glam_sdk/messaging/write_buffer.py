@@ -80,16 +80,18 @@ def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = 
         or flusher.done()
     ):
         return False
-    client.stats["out_msgs"] += 1
-    client.stats["out_bytes"] += size_bytes
-    if at_once and not client._pending and type(client._transport) is TcpTransport:  # noqa: SLF001
+    stats, pending = client.stats, client._pending  # noqa: SLF001
+    stats["out_msgs"] += 1
+    if size_bytes:  # an acknowledgement has none
+        stats["out_bytes"] += size_bytes
+    if at_once and not pending and type(client._transport) is TcpTransport:  # noqa: SLF001
         try:
             client._transport.write(command)  # type: ignore[no-untyped-call] # noqa: SLF001
         except RuntimeError:
             pass  # uvloop's, of a lost connection; the client will notice, and send what waits
         else:
             return True
-    client._pending.append(command)  # noqa: SLF001
+    pending.append(command)
     client._pending_data_size += len(command)  # noqa: SLF001
     if queue.empty():
         queue.put_nowait(asyncio.Future())

@@ -97,6 +97,29 @@ def test_an_application_cannot_send_the_headers_twice(app, serve):
     assert answer.headers["x-other"] == "kept"
 
 
+@pytest.mark.parametrize("kind", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+@pytest.mark.parametrize("theirs", [[b"X-Trace-ID"], [b"x-Request-id"], []])
+async def test_headers_of_any_spelling_are_replaced_and_the_message_stays_its_senders(
+    app, asgi, kind, theirs
+):
+    """An ASGI application may write names as it likes, and send the same message again."""
+    given = [(name, b"theirs") for name in (b"", b"x-more", *theirs, b"last")]
+    kept = kind(given)
+    start = {"type": "http.response.start", "status": 200, "headers": kept}
+
+    async def raw(scope, receive, send):
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+
+    app.mount("/raw", raw)
+    sent, _ = await asgi(app, {"type": "http.request"}, path="/raw/")
+    names = [name for name, _ in sent[0]["headers"]]
+    ours = [b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"]
+    assert names == [b"", b"x-more", b"last", *ours]
+    assert start == {"type": "http.response.start", "status": 200, "headers": kept}
+    assert kind is not list or kept == given
+
+
 @pytest.mark.parametrize(
     ("sent", "request_id", "correlation_id"),
     [

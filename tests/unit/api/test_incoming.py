@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import pytest
 from fastapi import FastAPI
@@ -13,8 +14,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 
 import glam_sdk
-from glam_sdk.api.incoming import origin_of, read_headers
+from glam_sdk.api import incoming
+from glam_sdk.api.incoming import read_headers
 from glam_sdk.config import HttpSettings
+from glam_sdk.context import with_ids
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -29,6 +32,19 @@ _NAMES = st.sampled_from(
 _VALUES = st.binary(max_size=300) | st.sampled_from(
     [TRACEPARENT, b"a=1", b"v=1,w=2", b"correlation_id=c-1", b"%ff=%ff", b"a" * 9000]
 )
+
+
+class Origin(NamedTuple):
+    links: tuple
+    context: Context
+    request_id: str
+    correlation_id: str
+
+
+def origin_of(headers, settings, current):
+    """Name what is found, and make the context as a request gets it."""
+    _, links, base, *found = incoming.origin_of(headers, settings, current)
+    return Origin(links, Context(with_ids(*found, base)), *found)
 
 
 @given(st.lists(st.tuples(_NAMES, _VALUES), max_size=12), st.sampled_from([INTERNAL, EDGE]))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Match, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
-from glam_sdk.api.routes import OwnRoute
+from glam_sdk.api.routes import OwnRoute, route_template
 
 
 def text(request):
@@ -266,3 +269,25 @@ async def test_routes_that_cannot_be_moved_stay(telemetry, asgi):
     app.router.routes = tuple(app.router.routes)
     sent, _ = await asgi(app, path="/health")
     assert sent[0]["status"] == 200
+
+
+@pytest.mark.parametrize("left", ["same", "equal", "none", "other"])
+def test_the_template_of_an_included_route_has_the_prefix_it_was_included_under(left):
+    """What stands in the scope may be the route itself, a like one, or none; others count."""
+    original, other = Route("/{n}", text), Route("/other", text)
+    found = {"same": original, "equal": Route("/{n}", text), "none": None, "other": other}[left]
+    effective = SimpleNamespace(
+        original_route=original, starlette_route=None, path_format="/orders/{n}"
+    )
+    scope = {"endpoint": text, "route": found, "fastapi": {"effective_route_context": effective}}
+    arrival = SimpleNamespace(app=None, path="/orders/1", root_path="")
+    assert route_template(scope, arrival) == ("/other" if left == "other" else "/orders/{n}")
+
+
+@pytest.mark.parametrize("path", ["/orders/{n}", ""])
+def test_an_empty_template_is_none(path):
+    """A route without a path, below a root path, would be an ``http.route`` that says nothing."""
+    route = APIRoute(path, text, response_model=None)
+    scope = {"type": "http", "endpoint": text, "route": route}
+    arrival = SimpleNamespace(app=None, path="/", root_path="")
+    assert route_template(scope, arrival) == (path or None)

@@ -17,6 +17,8 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from glam_sdk._internal.afterwards import serving
+from glam_sdk.api.middleware import TelemetryMiddleware
+from glam_sdk.config import HttpSettings
 from glam_sdk.errors import NotFoundError
 from glam_sdk.telemetry import logs
 from glam_sdk.telemetry.log_context import clear_request_context, set_request_context
@@ -199,6 +201,25 @@ async def test_a_span_that_nobody_sees_end_is_told_later_and_the_same(ask, expor
     assert _told(later) == _told(at_once)
     assert "http.route" in _told(later)[2]
     assert later.start_time_unix_nano < later.end_time_unix_nano
+
+
+@pytest.mark.parametrize("trust", ["internal", "edge"])
+async def test_a_span_that_nobody_sees_start_knows_its_caller(exported, asgi, trust):
+    """As its parent, or at the edge by a link, which has to be made with the span."""
+
+    async def answer(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b""})
+
+    settings = HttpSettings(trust_incoming=trust)
+    observed = TelemetryMiddleware(answer, settings=settings, service_name="t")
+    caller = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await asgi(observed, headers=[(b"traceparent", caller)])
+    (span,) = exported()
+    (linked,) = span.links or [Span.Link()]
+    found = {"internal": span.parent_span_id, "edge": linked.span_id}
+    assert found.pop(trust) == bytes.fromhex("00f067aa0ba902b7")
+    assert not any(found.values())
 
 
 async def test_what_runs_after_the_answer_changes_no_span_that_is_told_later(

@@ -12,9 +12,10 @@ from types import coroutine
 import pytest
 
 from glam_sdk.events import Event, encode, envelope_of
-from glam_sdk.messaging import AlreadyHandled, ConsumerPolicy, HandlerSpec, Retry
+from glam_sdk.messaging import AlreadyHandled, ConsumerPolicy, Delivery, HandlerSpec, Retry
 from glam_sdk.messaging.delivery import no_scope
 from glam_sdk.messaging.handlers import bind
+from glam_sdk.messaging.header_lines import HeaderBlock
 from glam_sdk.messaging.pipeline import Pipeline
 from glam_sdk.messaging.surroundings import Surroundings
 
@@ -210,3 +211,17 @@ async def test_a_message_that_cannot_be_read_is_gone_when_it_is_settled(broken, 
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_handler_that_asks_for_headers_gets_a_dict(pipeline_of):
+    """They may have come as a block that nobody had read."""
+    got = []
+
+    async def look(event: Placed, delivery: Delivery) -> None:
+        got.append(delivery.headers)
+
+    message = Message()
+    message.headers = HeaderBlock(b"x-tenant: a\r\n\r\n")
+    assert pipeline_of(look).begin(message) is None
+    assert got == [{"x-tenant": "a"}]
+    assert type(got[0]) is dict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 import pytest
@@ -85,6 +86,45 @@ def test_what_is_assigned_later_around_a_handler_is_no_matter():
 
     assert bind(spec_of(bill)).only == "event"
     later = 1
+
+
+def passing_on_names(function):
+    @functools.wraps(function)
+    async def passed_on(**named):
+        await function(**named)
+
+    return passed_on
+
+
+def taking_something_first(function):
+    @functools.wraps(function)
+    async def taken(options=None, event=None):
+        assert options is None
+        await function(event)
+
+    return taken
+
+
+@pytest.mark.parametrize("around", [None, passing_on_names, taking_something_first])
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_handler_gets_its_event_by_name_or_by_place(around, is_named):
+    """By place only where its own first parameter is the one for the event."""
+    got = []
+
+    async def bill(event: Placed) -> None:
+        got.append(event.number)
+
+    async def named(*, event: Placed) -> None:
+        got.append(event.number)
+
+    handler = named if is_named else bill
+    if around is not None and not (is_named and around is taking_something_first):
+        handler = around(handler)
+    assert bind(HandlerSpec(Placed, "billing", handler)).is_positional is (handler is bill)
+    bus = InMemoryBus([handles(Placed, durable="billing")(handler)], service_name="billing")
+    await bus.publish(Placed(number=3))
+    await bus.drain()
+    assert got == [3]
 
 
 def test_an_annotation_that_cannot_be_resolved_is_found_at_start():

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from glam_sdk.messaging import header_lines, inline
-from glam_sdk.messaging.header_lines import USUAL, parsed_lines
+from glam_sdk.messaging.header_lines import USUAL, HeaderBlock, parsed_lines
 from glam_sdk.messaging.inline import Messages, quicken
 
 NAMES = st.one_of(st.sampled_from(sorted(USUAL)), st.text(max_size=6))
@@ -55,6 +55,19 @@ def test_a_block_in_our_order_is_read_by_one_pattern(monkeypatch):
     assert parsed_lines(block) == expected
     del expected["baggage"]
     assert parsed_lines(block.replace(b"baggage: a=b\r\n", b"")) == expected
+
+
+def test_a_block_is_read_once_when_somebody_asks(monkeypatch):
+    """It is what its lines are: most messages are handled without a look at them."""
+    raw, read = b"x-a: 1\r\nx-b: 2\r\n\r\n", []
+    monkeypatch.setattr(
+        header_lines, "parsed_lines", lambda lines: read.append(lines) or parsed_lines(lines)
+    )
+    block = HeaderBlock(raw)
+    assert not read
+    assert block == {"x-a": "1", "x-b": "2"}
+    assert (dict(block), len(block), block.get("x-c")) == ({"x-a": "1", "x-b": "2"}, 2, None)
+    assert read == [raw]
 
 
 def test_a_line_without_a_colon_is_no_header():

@@ -104,3 +104,32 @@ async def test_a_message_that_waits_for_its_handler_is_prepared_anew(intake_of):
     intake.close()
     await intake.hand_back()
     await intake.stop()
+
+
+async def test_a_message_that_comes_again_before_its_turn_is_begun_once(intake_of):
+    """What is held of it is settled by what the server knows now."""
+    gate, begun = asyncio.Event(), []
+
+    async def wait(event: Placed) -> None:
+        begun.append(event.number)
+        await gate.wait()
+
+    class Merging(Message):
+        def merge(self, copy):
+            self.settled = copy.settled
+
+    intake = intake_of(wait, concurrency=1)
+    running, ready = Merging(1), Merging(2)
+    for message in (running, ready):
+        intake.take(message)
+    await until(lambda: begun)
+    again = [Merging(1), Merging(2)]
+    for message in again:
+        message.deliveries = 2
+        intake.take(message)
+    assert intake.held() == [running, ready]
+    gate.set()
+    await until(lambda: not intake.held())
+    assert begun == [1, 2]
+    assert [message.settled for message in again] == [["ack"], ["ack"]]
+    await intake.stop()

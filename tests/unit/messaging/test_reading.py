@@ -134,3 +134,19 @@ async def test_what_is_no_message_is_an_error_as_ever(data):
     with pytest.raises(ProtocolError):
         await read(client, [message(OURS, b"one") + data])
     assert len(got) == 1
+
+
+async def test_what_cannot_be_taken_does_not_end_the_reading(monkeypatch):
+    """It is reported, and the next message is received; under pytest it would be raised."""
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+    client, _ = receiving(quickly=True)
+    taken = []
+
+    def take(*given):
+        taken.append(given)
+        raise RuntimeError("no")
+
+    client._subs[OURS]._future.take = take
+    await read(client, [message(OURS, b"a", HEADERS) + message(OURS, b"b", HEADERS)])
+    assert [body for *_, body in taken] == [b"a", b"b"]

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from glam_sdk.errors import DatabaseError
 from glam_sdk.runtime.heap import Heap
-from glam_sdk.testing import CapturedTelemetry, capture_telemetry
+from glam_sdk.testing import capture_telemetry
 
 
 class Node:
@@ -71,9 +71,7 @@ async def test_what_the_applications_own_lifespan_loads_is_left_alone_too(teleme
 
 
 async def test_something_big_can_be_set_aside_later(telemetry) -> None:
-    """``freeze`` is for whoever loads it in a running service, and does nothing in one that is
-    not.
-    """
+    """``freeze`` is for whoever loads it while the service runs; else it does nothing."""
     idle = Node()
     telemetry.service.freeze()
     assert is_walked_over(idle)

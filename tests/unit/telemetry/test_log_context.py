@@ -151,7 +151,7 @@ def test_a_field_set_while_a_line_is_laid_out_breaks_nothing(telemetry):
             set_request_context(late=1)
             return "v"
 
-    context = with_request_fields(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), Context())
+    context = with_request_fields(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), {})
     token = otel.attach(context)
     try:
         set_request_context(first=Value(), second=2)

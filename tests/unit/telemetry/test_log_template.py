@@ -33,7 +33,7 @@ def whole_line(chain, span, known, fields, created, own=None):
         context = ids.with_correlation_id(known["correlation_id"], context)
     if "request_id" in known:
         context = ids.with_request_id(known["request_id"], context)
-    token = attach(with_request_fields(NonRecordingSpan(span), context))
+    token = attach(with_request_fields(NonRecordingSpan(span), dict(context)))
     try:
         set_request_context(**(own or {}))
         context = get_current()

@@ -69,7 +69,7 @@ def _contexts(draw):
     own = draw(_FIELDS)
     kind = draw(st.sampled_from(["none", "request", "task"]))
     if kind == "request":
-        context = with_request_fields(draw(_SPANS), context)
+        context = with_request_fields(draw(_SPANS), dict(context))
     if kind != "none":
         token = otel.attach(context)
         try:
@@ -136,7 +136,7 @@ def _line(fields, context=None):
 def test_plain_values_under_known_names_are_usual():
     """Else the short way would be there for nobody."""
     assert decode(_line(USUAL))["order_id"] == "0193a2"
-    context = with_request_fields(NonRecordingSpan(SpanContext(1, 2, False)), Context())
+    context = with_request_fields(NonRecordingSpan(SpanContext(1, 2, False)), {})
     token = otel.attach(Context(ids.with_ids("req_1", "corr_1", context)))
     set_request_context(user="u1")
     entry = decode(_line(USUAL, otel.get_current()))

@@ -44,7 +44,7 @@ class AttributedSpan(Span):
     def begin_with(self, given: Mapping[str, Any] | BegunAttributes | LaterAttributes) -> None:
         """Take over the attributes given at the start."""
         room = self._tracer.room
-        attributes: Any = given() if isinstance(given, LaterAttributes) else given
+        attributes: Any = given() if type(given) is LaterAttributes else given
         # The first of them tells these two parts from anybody's mistake.
         if type(attributes) is tuple and attributes and type(attributes[0]) is SharedAttributes:
             first, own = attributes

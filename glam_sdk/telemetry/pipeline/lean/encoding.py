@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -56,8 +56,8 @@ class SpanEncoder:
 
     def encode(self, span: ReadableSpan) -> bytes:
         """Return the body of a ``Span`` message for a finished span of anybody's."""
-        parts = self._pairs.encode((span.attributes or {}).items())
-        return self._encode(span, parts, span.dropped_attributes)
+        own = span.attributes or {}
+        return self._encode(span, b"", own.items(), b"", span.dropped_attributes)
 
     def encode_lean(self, span: LeanSpan) -> bytes:
         """Return the same for a span of ours, whose shared attributes are encoded once for all."""
@@ -66,10 +66,13 @@ class SpanEncoder:
         own = span._own.copy()
         if span._first is not first or span._last is not last:  # or has just joined them
             first, last, own = NOTHING, NOTHING, span._own.copy()
-        parts = self._pairs.encode(own.items())
-        parts.insert(0, self._write(first) if first.written is None else first.written)
-        parts.append(self._write(last) if last.written is None else last.written)
-        return self._encode(span, parts, span._dropped)
+        return self._encode(
+            span,
+            self._write(first) if first.written is None else first.written,
+            own.items(),
+            self._write(last) if last.written is None else last.written,
+            span._dropped,
+        )
 
     def encode_told(self, told: Told) -> bytes:
         """Return the same for a span that went well and is told of when it is over."""
@@ -88,9 +91,7 @@ class SpanEncoder:
         )
         if own:
             body += b"".join(self._pairs.encode(own.items()))
-        if state is not DEFAULT_TRACE_STATE and state:
-            body += wire.sized(b"\x1a", _trace_state(state))
-        return body
+        return body if state is DEFAULT_TRACE_STATE else body + _trace_state(state)
 
     def _write_form(self, form: SpanForm) -> bytes:
         attributes = self._write(form.attributes)
@@ -105,7 +106,18 @@ class SpanEncoder:
             shared.written = written
         return written
 
-    def _encode(self, span: ReadableSpan, parts: list[bytes], dropped: int) -> bytes:
+    def _encode(
+        self,
+        span: ReadableSpan,
+        first: bytes,
+        own: Iterable[tuple[str, Any]],
+        last: bytes,
+        dropped: int,
+    ) -> bytes:
+        tables = self._pairs
+        parts = [first]
+        for key, value in own:
+            parts.append(tables[type(value)][key][value])
         ids: SpanContext = span._context  # type: ignore[assignment]  # a span has one
         trace_id, span_id, _, _, state, _ = ids
         parent = span._parent
@@ -117,6 +129,7 @@ class SpanEncoder:
             if parent[2]:
                 flags = _PARENT_IS_REMOTE
         parts += (
+            last,
             b"\x0a\x10",
             trace_id.to_bytes(16, "big"),
             b"\x12\x08",
@@ -125,17 +138,16 @@ class SpanEncoder:
             _pack_times(
                 _START_TAG, span._start_time or 0, _END_TAG, span._end_time or 0, _FLAGS_TAG, flags
             ),
+            _STATUS_UNSET if span._status is UNSET else _status(span._status),
         )
-        if state is not DEFAULT_TRACE_STATE and state:
-            parts.append(wire.sized(b"\x1a", _trace_state(state)))
         if dropped:
             parts.append(b"\x50" + wire.varint(dropped))
-        if span._events is not _NONE:
-            parts.append(_events(span))
-        if span._links is not _NONE:
-            parts.append(_links(span))
-        status = span._status
-        parts.append(_STATUS_UNSET if status is UNSET else _status(status))
+        if (
+            state is not DEFAULT_TRACE_STATE
+            or span._events is not _NONE
+            or span._links is not _NONE
+        ):
+            parts += _trace_state(state), _events(span), _links(span)
         return b"".join(parts)
 
     def _name(self, name: str, kind: SpanKind) -> bytes:
@@ -159,7 +171,10 @@ _frames: Final = _Frames()
 
 
 def _trace_state(state: TraceState) -> bytes:
-    return wire.utf8(",".join(f"{key}={value}" for key, value in state.items()))
+    if not state:
+        return b""
+    entries = ",".join(f"{key}={value}" for key, value in state.items())
+    return wire.sized(b"\x1a", wire.utf8(entries))
 
 
 def _status(status: Status) -> bytes:

@@ -196,7 +196,7 @@ class LeanSpan(AttributedSpan):
     def _tell(self, name: str | None, attributes: SharedAttributes) -> None:
         if name is not None:
             self._name = name
-        if self._can_have(attributes):
+        if not attributes or self._can_have(attributes):
             self._last = attributes
         else:
             self._set_cleaned(attributes)

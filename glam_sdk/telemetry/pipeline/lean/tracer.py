@@ -205,17 +205,15 @@ class LeanTracer(Tracer):
 def _make_context(rule: SamplingRule, parent: SpanContext | None) -> SpanContext:
     """Decide by a rule and make ids."""
     if parent is None:
-        trace_id, state, flags = getrandbits(128) or 1, DEFAULT_TRACE_STATE, _RANDOM
-        sampled = trace_id & _LOWER_64_BITS < rule.bound
+        trace_id, state = getrandbits(128) or 1, DEFAULT_TRACE_STATE
+        flags = _RANDOM | (trace_id & _LOWER_64_BITS < rule.bound)
     else:
         trace_id, _, _, flags, state, _ = parent
-        by_id = not rule.follows_parent
-        sampled = trace_id & _LOWER_64_BITS < rule.bound if by_id else bool(flags & 1)
+        if not rule.follows_parent:
+            flags = flags & _RANDOM | (trace_id & _LOWER_64_BITS < rule.bound)
     span_id = getrandbits(64) or 1
     # Valid by construction; SpanContext's own constructor would check it for half a microsecond.
-    return _new_context(
-        SpanContext, (trace_id, span_id, False, _FLAGS[flags & _RANDOM | sampled], state, True)
-    )
+    return _new_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & 3], state, True))
 
 
 def _parent_in(context: Context | None) -> SpanContext | None:
