@@ -11,7 +11,7 @@ from glam_sdk._internal.redact import redact_query
 from glam_sdk.api.incoming import Headers, text_of
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.http_methods import known_method, span_method
-from glam_sdk.telemetry.tracing import BegunAttributes, PlainAttributes, SharedAttributes
+from glam_sdk.telemetry.tracing import BegunAttributes, OwnAttributes, SharedAttributes
 
 _KNOWN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 # What a caller may write into a span, in characters.
@@ -121,8 +121,7 @@ def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -
     host, user_agent = headers.get(b"host", b""), headers.get(b"user-agent", b"")
     find = _of_client if len(host) + len(user_agent) <= _MAX_HEADER else _of_client.__wrapped__
     shared = find(kind, scope.get("http_version", "1.1"), host, user_agent)
-    own = PlainAttributes()  # filled afterwards: made of a dict, it costs twice as much
-    own[conv.URL_PATH] = shown_path(scope["path"])
+    own: OwnAttributes = {conv.URL_PATH: shown_path(scope["path"])}
     if kind.is_other:
         own[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_MAX_METHOD]
     if scope["type"] == "websocket":

@@ -107,7 +107,7 @@ def _rows_of_insert(parameters: Any, context: Any) -> int:
 
 def common_attributes(url: URL, dialect: str) -> dict[str, AttributeValue]:
     """Return the attributes every span and measurement of one database has."""
-    name = str(url.database or "")  # of exactly this type, as PlainAttributes want it
+    name = str(url.database or "")  # of exactly this type, as SharedAttributes want it
     if dialect == "sqlite":
         return {conv.DB_SYSTEM_NAME: "sqlite", conv.DB_NAMESPACE: PurePath(name).name or ":memory:"}
     attributes: dict[str, AttributeValue] = {conv.DB_SYSTEM_NAME: dialect}

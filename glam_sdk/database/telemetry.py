@@ -32,7 +32,7 @@ from glam_sdk.telemetry.metrics import Meter, duration_histogram, get_meter
 from glam_sdk.telemetry.series import SeriesOf
 from glam_sdk.telemetry.telling import is_seen, tell
 from glam_sdk.telemetry.tracing import (
-    PlainAttributes,
+    OwnAttributes,
     Span,
     SpanKind,
     begun,
@@ -53,7 +53,7 @@ _log = get_logger("glam_sdk.database")
 class _Running(NamedTuple):
     plan: Plan
     here: Context
-    own: PlainAttributes
+    own: OwnAttributes
     open: _Open | None
     """Its span, where somebody may look at it; else one is told of when the statement is over."""
     began: int
@@ -172,7 +172,7 @@ class _Statements:
                     return None  # nobody has taken it yet: SQLAlchemy asks what the server can do
                 info[LAST_STATEMENT] = plan.name
             here = otel.get_current()
-            own = PlainAttributes()
+            own: OwnAttributes = {}
             if size > 1:
                 own[conv.DB_OPERATION_BATCH_SIZE] = size
             if (
@@ -192,14 +192,14 @@ class _Statements:
             return None
 
     def _start(
-        self, plan: Plan, own: PlainAttributes, here: Context, began: int | None = None
+        self, plan: Plan, own: OwnAttributes, here: Context, began: int | None = None
     ) -> Span:
         attributes = begun(self._tracer, plan.span_attributes, own)
         return self._tracer.start_span(
             plan.name, here, SpanKind.CLIENT, attributes, start_time=began
         )
 
-    def _open_beside_contrib(self, plan: Plan, own: PlainAttributes, context: object) -> _Open:
+    def _open_beside_contrib(self, plan: Plan, own: OwnAttributes, context: object) -> _Open:
         theirs = contrib.span_of(context)
         if theirs is None:
             span = self._start(plan, own, otel.get_current())

@@ -18,7 +18,7 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.series import Record, SeriesOf
 from glam_sdk.telemetry.tracing import (
     NOTHING,
-    PlainAttributes,
+    OwnAttributes,
     SharedAttributes,
     Span,
     SpanKind,
@@ -66,15 +66,14 @@ class ProcessTelemetry:
     def start_span(self, work: Work) -> Span:
         """Start the CONSUMER span of an attempt."""
         message, envelope = work.message, work.envelope
-        own = PlainAttributes()
-        own[conv.MESSAGING_MESSAGE_BODY_SIZE] = len(message.body)
+        own: OwnAttributes = {conv.MESSAGING_MESSAGE_BODY_SIZE: len(message.body)}
         if envelope is not None:
             own[conv.MESSAGING_MESSAGE_ID] = envelope.event_id
             if envelope.correlation_id:
                 own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = envelope.correlation_id
         shared = self._first_attempt
         if work.number != 1 or message.subject != self._template:
-            shared, own = NOTHING, PlainAttributes({**self._unusual(work), **own})
+            shared, own = NOTHING, {**self._unusual(work), **own}
         kind, start, sender = SpanKind.CONSUMER, self._start_child, work.sender
         if start is not None and sender is not None:
             started = start(self._name, kind, sender, (shared, own))

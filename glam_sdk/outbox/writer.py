@@ -20,7 +20,7 @@ from glam_sdk.outbox.pending import write_at_commit
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.propagation import inject
 from glam_sdk.telemetry.telling import SpanForm, tell
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes, SpanKind, get_tracer
+from glam_sdk.telemetry.tracing import OwnAttributes, SharedAttributes, SpanKind, get_tracer
 
 _SCOPE: Final = "glam_sdk.outbox"
 _SUBJECTS_KEPT: Final = 1024
@@ -66,9 +66,10 @@ class OutboxWriter:
 
     def _create(self, envelope: Envelope, size_bytes: int) -> dict[str, str]:
         """Tell that a message was made; return the headers by which its consumer goes on."""
-        own = PlainAttributes()
-        own[conv.MESSAGING_MESSAGE_ID] = _text(envelope.event_id)
-        own[conv.MESSAGING_MESSAGE_BODY_SIZE] = size_bytes
+        own: OwnAttributes = {
+            conv.MESSAGING_MESSAGE_ID: _text(envelope.event_id),
+            conv.MESSAGING_MESSAGE_BODY_SIZE: size_bytes,
+        }
         if envelope.correlation_id is not None:
             own[conv.MESSAGING_MESSAGE_CONVERSATION_ID] = _text(envelope.correlation_id)
         subject, here, now = _text(envelope.subject), get_current(), time_ns()

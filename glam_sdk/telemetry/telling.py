@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Tracer
 
 from glam_sdk._internal.guard import report
 from glam_sdk.telemetry.tracing import (
-    PlainAttributes,
+    OwnAttributes,
     SharedAttributes,
     begun,
     method_of_ours,
@@ -49,7 +49,7 @@ def is_seen(tracer: Tracer) -> bool:
 
 
 def tell(
-    tracer: Tracer, form: SpanForm, here: Context, own: PlainAttributes, times: tuple[int, int]
+    tracer: Tracer, form: SpanForm, here: Context, own: OwnAttributes, times: tuple[int, int]
 ) -> SpanContext:
     """Tell of a span that went well; return its ids.
 
@@ -68,7 +68,7 @@ def tell(
 
 
 def start_and_end(
-    tracer: Tracer, form: SpanForm, here: Context, own: PlainAttributes, times: tuple[int, int]
+    tracer: Tracer, form: SpanForm, here: Context, own: OwnAttributes, times: tuple[int, int]
 ) -> SpanContext:
     """Do what :func:`tell` does by a span, for whoever sees it."""
     attributes = begun(tracer, form.attributes, own)

@@ -31,7 +31,7 @@ from glam_sdk.telemetry.log_encoding import exception_message, traceback_text
 __all__ = [
     "LaterAttributes",
     "Link",
-    "PlainAttributes",
+    "OwnAttributes",
     "SharedAttributes",
     "Span",
     "SpanKind",
@@ -47,18 +47,10 @@ __all__ = [
 _RECORDED_IN: Final = "__glam_recorded_in__"
 
 
-class PlainAttributes(dict[str, AttributeValue]):
-    """Hold the attributes of one span that need no check and no copy.
-
-    Names are not empty and values are texts or numbers, of exactly these types. Whoever starts a
-    span with them gives them away; set later, they are copied.
-    """
-
-    __slots__ = ()
-
-
-class SharedAttributes(PlainAttributes):
+class SharedAttributes(dict[str, AttributeValue]):
     """Hold attributes that many spans begin or end with; nobody changes them.
+
+    They need no check: names are not empty and values are texts or numbers, of exactly these types.
 
     Attributes:
         written: What an exporter made of them, kept here because it is the same for every span.
@@ -85,8 +77,11 @@ def method_of_ours(thing: object, name: str) -> Any:
     return found if found is not None and found.__self__ is thing else None
 
 
-BegunAttributes = tuple[SharedAttributes, PlainAttributes]
-"""Those that a span begins with, and others of its own under other names."""
+OwnAttributes = dict[str, AttributeValue]
+"""Attributes of one span beside shared ones: under other names, as plain, and given away."""
+
+BegunAttributes = tuple[SharedAttributes, OwnAttributes]
+"""Those that a span begins with."""
 
 
 class LaterAttributes(partial[BegunAttributes]):
@@ -95,13 +90,13 @@ class LaterAttributes(partial[BegunAttributes]):
     __slots__ = ()
 
 
-def begun(tracer: Tracer, shared: SharedAttributes, own: PlainAttributes) -> Any:
+def begun(tracer: Tracer, shared: SharedAttributes, own: OwnAttributes) -> Any:
     """Return the attributes of a span to be started, in two parts for a tracer that can take them.
 
     Args:
         tracer: Starts the span.
         shared: With other spans.
-        own: Under other names than those.
+        own: Of this one.
     """
     can_wait = method_of_ours(tracer, "glam_can_wait")
     return (shared, own) if can_wait is not None and can_wait() else {**shared, **own}

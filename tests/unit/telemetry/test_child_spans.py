@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind, TraceFlags
 
 from glam_sdk.telemetry.pipeline.lean import LeanTracerProvider
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes, begun, child_starter
+from glam_sdk.telemetry.tracing import SharedAttributes, begun, child_starter
 
 SHARED = SharedAttributes({"messaging.system": "nats"})
 OWN = {"messaging.message.id": "e-1"}
@@ -45,10 +45,10 @@ def test_it_is_the_same_span(sampler, flags):
     tracer = LeanTracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
     context = trace.set_span_in_context(NonRecordingSpan(sender(flags)), Context())
     random.seed(1)
-    attributes = begun(tracer, SHARED, PlainAttributes(OWN))
+    attributes = begun(tracer, SHARED, dict(OWN))
     expected = tracer.start_span("process x", context, SpanKind.CONSUMER, attributes)
     random.seed(1)
-    own = SHARED, PlainAttributes(OWN)
+    own = SHARED, dict(OWN)
     found = child_starter(tracer)("process x", SpanKind.CONSUMER, sender(flags), own)
     assert described(found) == described(expected)
 
@@ -60,7 +60,7 @@ def test_who_sees_spans_start_gets_their_context():
     asked = LeanTracerProvider(sampler=Own(ALWAYS_ON._decision), shutdown_on_exit=False)
     for provider in (seen, asked):
         start = child_starter(provider.get_tracer("t"))
-        own = SHARED, PlainAttributes(OWN)
+        own = SHARED, dict(OWN)
         assert start("process x", SpanKind.CONSUMER, sender(), own) is None
 
 

@@ -20,7 +20,6 @@ from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 from glam_sdk.telemetry.telling import SpanForm, is_seen, tell
 from glam_sdk.telemetry.tracing import (
-    PlainAttributes,
     SharedAttributes,
     begun,
     child_starter,
@@ -110,7 +109,7 @@ def test_shared_attributes_are_the_spans_like_any_others(
     first, own, last = parts
     own = {name: value for name, value in own.items() if name not in first}
     lean = leans[limits]
-    about = SharedAttributes(first), PlainAttributes(own)
+    about = SharedAttributes(first), dict(own)
     given = later(lean.tracer, lambda: about) if are_late else begun(lean.tracer, *about)
     span = lean.tracer.start_span("s", attributes=given)
     for step in steps:
@@ -143,7 +142,7 @@ def test_shared_attributes_are_the_spans_like_any_others(
 def test_shared_attributes_count_towards_the_limit(add: Callable[[Any], object]) -> None:
     """Where there is no room left, the oldest goes, shared or not."""
     lean = Lean(SpanLimits(max_span_attributes=2))
-    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes({"b": 2}))
+    given = begun(lean.tracer, SharedAttributes({"a": 1}), {"b": 2})
     span: Any = lean.tracer.start_span("s", attributes=given)
     add(span)
     if span.is_recording():
@@ -158,7 +157,7 @@ def test_shared_attributes_are_encoded_once(lean: Lean) -> None:
     """What was written of them for one span stands in the next one."""
     first, last = SharedAttributes({"a": 1}), SharedAttributes({"z": 26})
     for _ in range(2):
-        span = lean.tracer.start_span("s", attributes=begun(lean.tracer, first, PlainAttributes()))
+        span = lean.tracer.start_span("s", attributes=begun(lean.tracer, first, {}))
         tell = stop(span, 1)
         assert tell is not None
         tell("t", last)
@@ -171,14 +170,14 @@ def test_shared_attributes_are_encoded_once(lean: Lean) -> None:
 def test_what_is_long_is_not_kept(lean: Lean) -> None:
     """Statements of any length may be shared; memory stays bounded."""
     shared = SharedAttributes({"db.query.text": "x" * 5_000})
-    lean.tracer.start_span("s", attributes=begun(lean.tracer, shared, PlainAttributes())).end()
+    lean.tracer.start_span("s", attributes=begun(lean.tracer, shared, {})).end()
     assert len(lean.sent()[0].attributes[0].value.string_value) == 5_000
     assert shared.written is None
 
 
 def test_a_span_shows_all_its_attributes(lean: Lean) -> None:
     """Whoever asks a span gets those that it shares too, before its end and afterwards."""
-    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes())
+    given = begun(lean.tracer, SharedAttributes({"a": 1}), {})
     span = lean.tracer.start_span("s", attributes=given)
     assert isinstance(span, Span)
     seen = span.attributes
@@ -214,7 +213,7 @@ def test_what_wraps_our_tracer_sees_each_span(lean: Lean) -> None:
     """No short way leads past it."""
     seen: list[str] = []
     tracer: Any = Wrapper(lean.tracer, seen)
-    about = SharedAttributes({"a": 1}), PlainAttributes({"b": 2})
+    about = SharedAttributes({"a": 1}), {"b": 2}
     assert begun(tracer, *about) == later(tracer, lambda: about) == {"a": 1, "b": 2}
     assert child_starter(tracer) is None
     assert is_seen(tracer)
@@ -225,7 +224,7 @@ def test_what_wraps_our_tracer_sees_each_span(lean: Lean) -> None:
 
 def test_an_attribute_set_while_others_are_joined_stays(lean: Lean) -> None:
     """Of two threads one may be about to write into the dict that the other makes whole."""
-    given = begun(lean.tracer, SharedAttributes({"a": 1}), PlainAttributes({"b": 2}))
+    given = begun(lean.tracer, SharedAttributes({"a": 1}), {"b": 2})
     span: Any = lean.tracer.start_span("s", attributes=given)
     about_to_write = span._own
     span.set_attribute("c", [3])
@@ -246,7 +245,7 @@ def test_other_tracers_get_one_dict(kind: str) -> None:
     """Only our tracer knows of parts."""
     provider = TracerProvider(shutdown_on_exit=False)
     tracer: Tracer = provider.get_tracer("t") if kind == "sdk" else NoOpTracer()
-    about = SharedAttributes({"a": 1}), PlainAttributes({"b": 2})
+    about = SharedAttributes({"a": 1}), {"b": 2}
     assert type(begun(tracer, *about)) is dict
     assert begun(tracer, *about) == {"a": 1, "b": 2}
     assert later(tracer, lambda: about) == {"a": 1, "b": 2}

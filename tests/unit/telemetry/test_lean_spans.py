@@ -56,7 +56,6 @@ from opentelemetry.trace import (
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider, wire
 from glam_sdk.telemetry.tracing import (
     BegunAttributes,
-    PlainAttributes,
     SharedAttributes,
     later,
 )
@@ -140,16 +139,16 @@ def test_children_join_their_parents_trace(recorded: Recorded) -> None:
 
 def test_plain_attributes_are_attributes(recorded: Recorded) -> None:
     """What needs no check is recorded as anything else, and may be added to and replaced."""
-    span = recorded.tracer.start_span("s", attributes=PlainAttributes({"a": 1, "b": "x"}))
+    span = recorded.tracer.start_span("s", attributes=SharedAttributes({"a": 1, "b": "x"}))
     span.set_attribute("a", 2)
-    span.set_attributes(PlainAttributes({"c": 3}))
+    span.set_attributes(SharedAttributes({"c": 3}))
     span.end()
     assert dict(recorded.spans[0].attributes or {}) == {"a": 2, "b": "x", "c": 3}
 
 
 def test_plain_attributes_set_later_stay_their_owners(recorded: Recorded) -> None:
     """Many spans may be given the same ones; the last value of a name is the newest."""
-    shared = PlainAttributes({"a": 1, "b": 2})
+    shared = SharedAttributes({"a": 1, "b": 2})
     for start in (None, {"a": 0, "c": 3}):
         span: Any = recorded.tracer.start_span("s", attributes=start)
         span.set_attributes(shared)
@@ -174,7 +173,7 @@ def test_attributes_may_be_made_where_somebody_looks(pipeline: str) -> None:
 
     def make(name: str) -> BegunAttributes:
         made.append(name)
-        return SharedAttributes(), PlainAttributes({"name": name})
+        return SharedAttributes(), {"name": name}
 
     def start(tracer: trace.Tracer, name: str, context: Context | None = None) -> None:
         tracer.start_span("s", context, attributes=later(tracer, make, name)).end()
@@ -390,7 +389,7 @@ def test_values_are_copied_when_they_are_set(recorded: Recorded) -> None:
     assert dict(span.attributes) == {"a": 1, "values": (1, 2)}
 
 
-@pytest.mark.parametrize("kind", [dict, PlainAttributes])
+@pytest.mark.parametrize("kind", [dict, SharedAttributes])
 def test_the_limits_of_the_variables_hold(
     pipeline: str, kind: type[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,7 +398,9 @@ def test_the_limits_of_the_variables_hold(
     monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")
     monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "1")
-    span: Any = Recorded(pipeline).tracer.start_span("s", attributes=kind(a="long text", b="b"))
+    span: Any = Recorded(pipeline).tracer.start_span(
+        "s", attributes=kind({"a": "long text", "b": "b"})
+    )
     span.set_attribute("c", ["also long"])
     for n in (1, 2):
         span.add_event(f"e{n}")

@@ -36,7 +36,7 @@ from opentelemetry.trace import (
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
 from glam_sdk.telemetry.telling import SpanForm, is_seen, tell
-from glam_sdk.telemetry.tracing import PlainAttributes, SharedAttributes
+from glam_sdk.telemetry.tracing import SharedAttributes
 from tests.unit.telemetry.conftest import Batches
 
 RESOURCE = Resource({"service.name": "orders"})
@@ -75,7 +75,7 @@ class Both:
         for provider in (self.lean, self.sdk):
             random.seed(seed)
             tracer = provider.get_tracer("glam_sdk.database", "1")
-            found.append(tell(tracer, form, here, PlainAttributes(own), TIMES))
+            found.append(tell(tracer, form, here, dict(own), TIMES))
         self.lean.force_flush()
         sent = self.batches.spans
         ours = join_request(encode_resource(RESOURCE), sent) if sent else b""
@@ -172,7 +172,7 @@ def test_whoever_reads_spans_sees_those_that_are_told() -> None:
     provider.add_span_processor(Reader())
     assert is_seen(tracer)
     with pytest.raises(ValueError, match="fails"):  # in a test; else it is logged
-        tell(tracer, SELECT, Context(), PlainAttributes(rows=1), TIMES)
+        tell(tracer, SELECT, Context(), {"rows": 1}, TIMES)
     assert seen == [("start", "SELECT orders"), ("end", "SELECT orders")]
     assert (spans[0].start_time, spans[0].end_time) == TIMES
     assert spans[0].attributes == {**SELECT.attributes, "rows": 1}
@@ -184,4 +184,4 @@ def test_other_tracers_are_told_by_a_span() -> None:
     tracer = NoOpTracer()
     here = trace.set_span_in_context(NonRecordingSpan(PARENT), Context())
     assert is_seen(tracer)
-    assert tell(tracer, SELECT, here, PlainAttributes(), TIMES) == PARENT
+    assert tell(tracer, SELECT, here, {}, TIMES) == PARENT

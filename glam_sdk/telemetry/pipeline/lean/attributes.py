@@ -15,7 +15,6 @@ from glam_sdk.telemetry.tracing import (
     NOTHING,
     BegunAttributes,
     LaterAttributes,
-    PlainAttributes,
     SharedAttributes,
 )
 
@@ -52,10 +51,7 @@ class AttributedSpan(Span):
                 self._first, self._own = first, own
                 return
             attributes = {**first, **own}
-        if type(attributes) is PlainAttributes and len(attributes) <= room:
-            self._own = attributes
-        else:
-            self._add(attributes)
+        self._add(attributes)
 
     @property
     def _attributes(self) -> dict[str, Any]:  # type: ignore[override]  # only read by the SDK

@@ -23,7 +23,7 @@ from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
 from glam_sdk.telemetry.pipeline.lean.span import UNSET, LeanSpan
 from glam_sdk.telemetry.telling import SpanForm
-from glam_sdk.telemetry.tracing import NOTHING, PlainAttributes, SharedAttributes
+from glam_sdk.telemetry.tracing import NOTHING, OwnAttributes, SharedAttributes
 
 _pack_times: Final = Struct("<BQBQHI").pack
 """Start (field 7), end (8) and flags (16) of a span."""
@@ -41,7 +41,7 @@ _USUAL_BYTES: Final = 4096  # of a span or a log record
 _REMEMBERED_BYTES: Final = 2048  # of attributes that spans share, such as a statement's text
 
 
-Told = tuple[SpanForm, SpanContext, SpanContext | None, PlainAttributes, tuple[int, int], bytes]
+Told = tuple[SpanForm, SpanContext, SpanContext | None, OwnAttributes, tuple[int, int], bytes]
 """A span that is over: its form, ids, parent, own attributes, times and encoded scope."""
 
 

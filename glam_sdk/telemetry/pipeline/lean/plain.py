@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import SpanLimits
 
-from glam_sdk.telemetry.tracing import PlainAttributes
+from glam_sdk.telemetry.tracing import SharedAttributes
 
 PLAIN_TYPES: Final = frozenset({str, bool, int, float, bytes, type(None)})
 """Types of values that need no look."""
@@ -24,7 +24,7 @@ def room_for_plain(limits: SpanLimits) -> int:
 
 def are_plain(attributes: Mapping[str, Any]) -> bool:
     """Tell whether names and values are as they should be."""
-    if isinstance(attributes, PlainAttributes):
+    if type(attributes) is SharedAttributes:
         return True
     return (
         PLAIN_TYPES.issuperset(map(type, attributes.values()))

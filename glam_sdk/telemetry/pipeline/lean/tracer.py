@@ -34,7 +34,7 @@ from glam_sdk.telemetry.pipeline.lean.plain import room_for_plain
 from glam_sdk.telemetry.pipeline.lean.sampling import SamplingRule, rule_of
 from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 from glam_sdk.telemetry.telling import SpanForm, start_and_end
-from glam_sdk.telemetry.tracing import Begun, PlainAttributes
+from glam_sdk.telemetry.tracing import Begun, OwnAttributes
 
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
@@ -127,7 +127,7 @@ class LeanTracer(Tracer):
         return self._rule is None or bool(self.handover.readers)
 
     def glam_tell(
-        self, form: SpanForm, here: Context, own: PlainAttributes, times: tuple[int, int]
+        self, form: SpanForm, here: Context, own: OwnAttributes, times: tuple[int, int]
     ) -> SpanContext:
         """Hand over a span that has ended; none is made where nobody sees it."""
         handover, rule = self.handover, self._rule
