@@ -78,9 +78,11 @@ class _Turn:
         if not self.is_planned:
             self.is_planned = True
             self._loop.call_soon(self._end)
-        else:
-            with self._doing:
+        elif self._doing.acquire(timeout=_PATIENCE_S):
+            try:
                 self._do(len(self.waiting))
+            finally:
+                self._doing.release()
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.

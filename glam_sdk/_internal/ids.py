@@ -40,7 +40,7 @@ def random_bits(count: int) -> int:
 def new_ids() -> tuple[str, str]:
     """Return a new request id and a new correlation id, in the forms old services know.
 
-    What begins with a request has that request's digits.
+    They have the same digits, which halves what they cost.
     """
     digits = _bits(48).to_bytes(6).hex()
     return "req_" + digits, "corr_" + digits

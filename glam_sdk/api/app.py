@@ -40,8 +40,8 @@ class Runtime(Protocol):
         """Start the service and stop it."""
         ...
 
-    def freeze(self) -> None:
-        """Spare the garbage collector what exists now."""
+    def note_started(self) -> None:
+        """Note that the application has started as well."""
         ...
 
 
@@ -122,7 +122,7 @@ def _join_lifespan(app: FastAPI, runtime: Runtime) -> None:
     @asynccontextmanager
     async def both(application: Any) -> AsyncIterator[Mapping[str, Any] | None]:
         async with runtime.lifespan(application), own(application) as state:
-            runtime.freeze()
+            runtime.note_started()
             yield state
 
     app.router.lifespan_context = both  # type: ignore[assignment]  # yields what it wraps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from email.header import Header, decode_header
 from typing import Final
 
 from nats.js import api
@@ -149,4 +150,14 @@ def _letter(message: api.RawStreamMsg) -> StoredLetter:
     # The subject tells as well, where the message left no room for headers.
     told = (message.subject or "").split(".", 3)[1:]
     headers = dict(zip((names.STREAM, names.CONSUMER, names.SUBJECT), told, strict=False))
-    return StoredLetter(message.seq or 0, message.data or b"", headers | (message.headers or {}))
+    found: Mapping[str, object] = message.headers or {}
+    headers |= {name: _text(value) for name, value in found.items()}
+    return StoredLetter(message.seq or 0, message.data or b"", headers)
+
+
+def _text(value: object) -> str:
+    """Return a header as text; one that is not ASCII the client reads as mail would have it."""
+    if not isinstance(value, Header):
+        return str(value)
+    parts = (part if isinstance(part, bytes) else part.encode() for part, _ in decode_header(value))
+    return b"".join(parts).decode(errors="replace")

@@ -222,9 +222,12 @@ def _first_parameter(function: Callable[..., object]) -> str:
 
     That of the function itself: a decorator's may have none, and show those of what is inside.
     """
-    if not isinstance(function, FunctionType) or not function.__code__.co_argcount:
+    if not isinstance(function, FunctionType):
         return ""
-    return function.__code__.co_varnames[0]
+    code = function.__code__
+    if not code.co_argcount or code.co_posonlyargcount:  # these may have a namesake among the rest
+        return ""
+    return code.co_varnames[0]
 
 
 def heed(asked: object) -> None:

@@ -81,18 +81,20 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     older message, begins a trace of its own with a link: nobody looks at a trace that ended days
     ago, and most stores have dropped it.
     """
-    headers = message.headers
-    if type(headers) is HeaderBlock and envelope is not None:
-        usual = _plain.origin(headers, envelope, fresh)
+    given = message.headers
+    if type(given) is HeaderBlock:
+        usual = None if envelope is None else _plain.origin(given, envelope, fresh)
         if usual is not None:
             return usual
+        given = given.read()
+    headers = given
     if not USUAL.issuperset(headers):
         headers = {name.lower(): value for name, value in headers.items()}
     known = envelope.correlation_id if envelope is not None else None
     if known is not None and not is_valid_id(known):
         known = None
-    received = _plain.read(headers, known) if len(headers) == len(message.headers) else None
-    carried, sender = received or _read(message, known)
+    received = _plain.read(headers, known) if len(headers) == len(given) else None
+    carried, sender = received or _read(given, known)
     replay_for = headers.get(REPLAY_FOR)
     if sender is trace.INVALID_SPAN_CONTEXT:
         return carried, None, (), replay_for
@@ -139,9 +141,9 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
-def _read(message: Incoming, known: str | None) -> Received:
+def _read(headers: Mapping[str, str], known: str | None) -> Received:
     """Let the propagators read the headers, and add the id of a sender that sent no baggage."""
-    context = extract(message.headers, Context())
+    context = extract(headers, Context())
     if known is not None and correlation_id(context) is None:
         context = with_correlation_id(known, context)
     sender = trace.get_current_span(context).get_span_context()

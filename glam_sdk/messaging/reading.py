@@ -28,7 +28,18 @@ _WORDS: Final = {"MSG": (_LEAST, 5), "HMSG": (_ALL,)}
 goes to, which not every message says, length of the headers, and of both together."""
 _LONG: Final = 128 * 1024
 """Of an unfinished message; from here on the client collects the rest."""
-_number: Final = lru_cache(1024)(int)  # sizes come again and again, and to read one costs more
+
+
+@lru_cache(1024)  # sizes come again and again, and to read one costs more
+def _number(word: str) -> int:
+    """Return a number that is written in digits and nothing else.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not (word.isascii() and word.isdigit()):
+        raise ValueError(word)
+    return int(word)
 
 
 class QuickParser(Parser):

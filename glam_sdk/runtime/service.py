@@ -174,6 +174,7 @@ class Service:
             except BaseException:
                 await self._stop_components()
                 self._users = 0
+                self._heap.release()
                 raise
             self._log.info("service.started", components=[c.name for c in self._started])
             self._heap.hold()
@@ -182,9 +183,14 @@ class Service:
         """Spare the garbage collector what exists now, until the service stops.
 
         The start does so, and again once the application's own lifespan has started. Call it after
-        loading something big, such as a model, in a running service. Does nothing where
-        ``service.gc_freeze`` is off.
+        loading something big, such as a model, in a running service; it collects what was there
+        before and is not used any more, for some 50 ms. Does nothing where ``service.gc_freeze`` is
+        off.
         """
+        self._heap.renew()
+
+    def note_started(self) -> None:
+        """Note that the application around the service has started as well."""
         if self._users:
             self._heap.hold()
 

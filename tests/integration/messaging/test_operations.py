@@ -42,7 +42,8 @@ def failed(nats, receiving, until):
         await nats.stream_for("dlq.any")
         async with receiving(bill):
             for number in numbers:
-                headers = {"traceparent": f"00-{number:032x}-{number:016x}-01"}
+                parent = f"00-{number:032x}-{number:016x}-01"
+                headers = {"traceparent": parent, "x-customer": "Zoë"}  # not only ASCII
                 await Publisher(nats, "orders").publish(OrderPlaced(number=number), headers=headers)
             await until(kept)
 
@@ -93,6 +94,8 @@ async def test_a_replay_is_handled_by_the_one_that_gave_up(nats, receiving, unti
     assert who == "billing"
     assert again.event_id == first.event_id
     assert again.headers["traceparent"] == kept.headers["traceparent"]
+    assert again.headers["x-customer"] == first.headers["x-customer"]
+    assert kept.headers["x-customer"] == "Zoë"
     assert again.headers["x-replay-of"] == "1"
     assert (await nats.jetstream.get_msg("ORDERS", 2)).data == kept.body
     with pytest.raises(NotFoundError, match="no dead letter 1"):

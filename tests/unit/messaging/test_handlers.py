@@ -105,7 +105,18 @@ def taking_something_first(function):
     return taken
 
 
-@pytest.mark.parametrize("around", [None, passing_on_names, taking_something_first])
+def taking_a_namesake_first(function):
+    @functools.wraps(function)
+    async def taken(event=None, /, **named):
+        assert event is None
+        await function(**named)
+
+    return taken
+
+
+@pytest.mark.parametrize(
+    "around", [None, passing_on_names, taking_something_first, taking_a_namesake_first]
+)
 @pytest.mark.parametrize("is_named", [True, False])
 async def test_a_handler_gets_its_event_by_name_or_by_place(around, is_named):
     """By place only where its own first parameter is the one for the event."""

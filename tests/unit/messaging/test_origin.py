@@ -91,10 +91,10 @@ BLOCKS = st.builds(
 )  # fmt: skip
 
 
-def found_for(headers, known, age):
+def found_for(headers, known, age, *, is_read=True):
     """Return the origin of an event of that correlation id and age."""
     sent_at = datetime.now(UTC) - age
-    envelope = Envelope("e-1", "evt.orders.placed", sent_at, {}, known)
+    envelope = Envelope("e-1", "evt.orders.placed", sent_at, {}, known) if is_read else None
     message = SimpleNamespace(headers=headers, stored_at=sent_at)
     carried, sender, links, replay_for = origin_of(message, envelope, Freshness(HOUR))
     return carried, sender, [link.context for link in links], replay_for
@@ -112,6 +112,18 @@ def test_a_block_of_headers_says_what_the_headers_say(block, known, age):
     """Whatever they are: what is taken from the block unread is what reading them finds."""
     raw = block.encode()
     assert found_for(HeaderBlock(raw), known, age) == found_for(parsed_lines(raw), known, age)
+
+
+@pytest.mark.parametrize("more", ["x-replay-for: billing\r\n", "x-replay-of: 1\r\n", "a: b\r\n"])
+@pytest.mark.parametrize("id_", ["c-1", "a+b", "_a", "a" * 128, "a" * 129])
+@pytest.mark.parametrize("flags", ["01", "03", "04", "0a"])
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_nearly_usual_block_is_read(more, id_, flags, is_read):
+    """What differs in one place says what it says, also where the message cannot be read."""
+    block = USUAL.replace("-01\r", f"-{flags}\r").replace("c-1", id_)
+    for raw in (block.encode(), block.replace("\r\n\r\n", f"\r\n{more}\r\n").encode()):
+        expected = found_for(parsed_lines(raw), None, timedelta(0), is_read=is_read)
+        assert found_for(HeaderBlock(raw), None, timedelta(0), is_read=is_read) == expected
 
 
 def test_the_usual_headers_are_not_read_for_their_trace(monkeypatch):

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 
+from glam_sdk.messaging import reading
 from glam_sdk.messaging.inline import Messages
 from glam_sdk.messaging.reading import QuickParser
 
@@ -127,13 +128,29 @@ async def test_the_client_collects_what_is_long():
     assert [body for *_, body in got] == [body, b"next"]
 
 
-@pytest.mark.parametrize("data", [b"MSG a x 2\r\nhi\r\n", b"HMSG a 1 b x 2\r\nhi\r\n", b"no\r\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"MSG a x 2\r\nhi\r\n",
+        b"HMSG a 1 b x 2\r\nhi\r\n",
+        b"no\r\n",
+        "MSG a 1 \u0662\r\nhi\r\n".encode(),
+        "MSG a 1 2\u00a0\r\nhi\r\n".encode(),
+        b"MSG a 1 +2\r\nhi\r\n",
+        b"MSG a 1 -15\r\nabc\r\n",
+    ],
+)
 async def test_what_is_no_message_is_an_error_as_ever(data):
     """The client connects anew then."""
     client, got = receiving(quickly=True)
     with pytest.raises(ProtocolError):
         await read(client, [message(OURS, b"one") + data])
     assert len(got) == 1
+
+
+def test_few_numbers_are_remembered():
+    """However many sizes there are."""
+    assert reading._number.cache_info().maxsize == 1024
 
 
 async def test_what_cannot_be_taken_does_not_end_the_reading(monkeypatch):
