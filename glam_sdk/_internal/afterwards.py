@@ -78,11 +78,8 @@ class _Turn:
         if not self.is_planned:
             self.is_planned = True
             self._loop.call_soon(self._end)
-        elif self._doing.acquire(timeout=_PATIENCE_S):
-            try:
-                self._do(len(self.waiting))
-            finally:
-                self._doing.release()
+        else:
+            self.settle()
 
     def settle(self) -> None:
         """Do all of it; when this returns it is done, whichever thread did it.
@@ -92,8 +89,7 @@ class _Turn:
         if not self._doing.acquire(timeout=_PATIENCE_S):
             return
         try:
-            while self.waiting:
-                self._do(len(self.waiting))
+            self._do()
         finally:
             self._doing.release()
 
@@ -105,14 +101,11 @@ class _Turn:
             if self.is_planned:
                 self._loop.call_soon(self._end)
 
-    def _do(self, count: int) -> None:
-        """Do the first ones."""
+    def _do(self) -> None:
         waiting = self.waiting
         self.is_settling = True
         try:
-            for _ in range(count):
-                if not waiting:  # another thread was faster, or one of them settled the rest
-                    return
+            while waiting:  # one of them may settle the rest
                 context, do, item = waiting.popleft()
                 try:
                     context.run(do, item)

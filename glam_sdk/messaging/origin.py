@@ -27,7 +27,7 @@ from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.messaging.header_lines import TRACED, USUAL, HeaderBlock
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
-from glam_sdk.telemetry.w3c import PlainHeaders, Received
+from glam_sdk.telemetry.w3c import PlainHeaders, Received, sender_of
 
 REPLAY_OF: Final = "x-replay-of"
 """Header of a replayed message: number of the dead letter it was."""
@@ -35,8 +35,7 @@ REPLAY_OF: Final = "x-replay-of"
 REPLAY_FOR: Final = "x-replay-for"
 """Header of a replayed message: the one consumer that is to handle it."""
 
-_FLAGS: Final = {str(bits): trace.TraceFlags(bits) for bits in range(4)}
-_new_context: Final = tuple.__new__
+_plain: Final = PlainHeaders()
 
 
 Origin = tuple[dict[str, object], trace.SpanContext | None, tuple[Link, ...], str | None]
@@ -83,7 +82,7 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     """
     given = message.headers
     if type(given) is HeaderBlock:
-        usual = None if envelope is None else _plain.origin(given, envelope, fresh)
+        usual = None if envelope is None else _usual_origin(given, envelope, fresh)
         if usual is not None:
             return usual
         given = given.read()
@@ -104,36 +103,20 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     return carried, None, (Link(sender),), replay_for
 
 
-class _Plain(PlainHeaders):
-    """Take over what senders of ours say, without reading the other headers."""
+def _usual_origin(block: HeaderBlock, envelope: Envelope, fresh: Freshness) -> Origin | None:
+    """Return where a message belongs that continues a trace and has a correlation id.
 
-    __slots__ = ()
-
-    def origin(self, block: HeaderBlock, envelope: Envelope, fresh: Freshness) -> Origin | None:
-        """Return where a message belongs that continues a trace and has a correlation id.
-
-        None where anything is missing or written in another way.
-        """
-        found = TRACED.fullmatch(block.raw.decode("latin-1"))
-        if found is None:
-            return None
-        trace_digits, span_digits, flags, known = found.groups()
-        trace_id, span_id = int(trace_digits, 16), int(span_digits, 16)
-        if (
-            not (trace_id and span_id)
-            or not self._are_standard()
-            or not fresh.includes(envelope.timestamp)
-        ):
-            return None
-        # The constructor would look once more whether they are valid, for as much again.
-        sender = _new_context(
-            trace.SpanContext,
-            (trace_id, span_id, True, _FLAGS[flags], trace.DEFAULT_TRACE_STATE, True),
-        )
-        return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known}}, sender, (), None
-
-
-_plain = _Plain()
+    So what senders of ours say is taken over without reading the other headers. None where anything
+    is missing or written in another way.
+    """
+    found = TRACED.fullmatch(block.raw.decode("latin-1"))
+    if found is None:
+        return None
+    trace_digits, span_digits, flags, known = found.groups()
+    sender = sender_of(trace_digits, span_digits, flags)
+    if sender is None or not _plain.are_standard() or not fresh.includes(envelope.timestamp):
+        return None
+    return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known}}, sender, (), None
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:

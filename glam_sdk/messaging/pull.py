@@ -183,7 +183,6 @@ class PullSource:
         # Behind them in newer servers: one that is random.
         tokens = reply.split(".")
         at = 2 if len(tokens) == _SHORT else 4
-        deliveries = tokens[at + 2]
         self._left -= 1
         self._deliver(
             JetStreamMessage(
@@ -194,7 +193,7 @@ class PullSource:
                 headers,
                 tokens[at],
                 (int(tokens[at + 3]), int(tokens[at + 5])),
-                1 if deliveries == "1" else int(deliveries),
+                int(tokens[at + 2]),
             )
         )
         if self._left <= 0:

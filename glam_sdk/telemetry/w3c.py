@@ -39,6 +39,24 @@ def context_of(carried: Mapping[str, object], sender: trace.SpanContext | None) 
     return Context({**carried, SPAN_KEY: trace.NonRecordingSpan(sender)})
 
 
+def sender_of(trace_digits: str, span_digits: str, flags: str) -> trace.SpanContext | None:
+    """Return the sender's span, or None where its ids are not valid.
+
+    Args:
+        trace_digits: 32 hexadecimal digits.
+        span_digits: 16 of them.
+        flags: The last digit of the trace flags, 0 to 3.
+    """
+    trace_id, span_id = int(trace_digits, 16), int(span_digits, 16)
+    if not (trace_id and span_id):
+        return None
+    # The constructor would look once more whether they are valid, for as much again.
+    return _new_context(
+        trace.SpanContext,
+        (trace_id, span_id, True, _FLAGS[flags], trace.DEFAULT_TRACE_STATE, True),
+    )
+
+
 class PlainHeaders:
     """Read and write plain headers while the process uses the standard propagators."""
 
@@ -56,7 +74,7 @@ class PlainHeaders:
                 twice.
             correlation_id: A valid one; put into the baggage where that has none.
         """
-        if not self._are_standard() or "tracestate" in headers:
+        if not self.are_standard() or "tracestate" in headers:
             return None
         sender = trace.INVALID_SPAN_CONTEXT
         parent = headers.get("traceparent")
@@ -64,14 +82,10 @@ class PlainHeaders:
             found = _PARENT.match(parent)
             if found is None:
                 return None
-            trace_id, span_id = int(found[1], 16), int(found[2], 16)
-            if not (trace_id and span_id):
+            said = sender_of(*found.groups())
+            if said is None:
                 return None
-            # The constructor would look once more whether they are valid, for as much again.
-            sender = _new_context(
-                trace.SpanContext,
-                (trace_id, span_id, True, _FLAGS[found[3]], trace.DEFAULT_TRACE_STATE, True),
-            )
+            sender = said
         entries = _entries(headers.get("baggage"), correlation_id)
         if entries is None:
             return None
@@ -79,7 +93,7 @@ class PlainHeaders:
 
     def write(self, context: Context) -> dict[str, str] | None:
         """Return the headers of a context, or None where a propagator has to write them."""
-        if not self._are_standard():
+        if not self.are_standard():
             return None
         headers: dict[str, str] = {}
         span = context.get(SPAN_KEY)
@@ -99,7 +113,8 @@ class PlainHeaders:
             headers["baggage"] = ",".join(members)
         return headers
 
-    def _are_standard(self) -> bool:
+    def are_standard(self) -> bool:
+        """Tell whether the process uses the standard propagators, and no others."""
         propagator = propagate.get_global_textmap()
         if propagator is not self._propagator:
             self._propagator = propagator

@@ -114,10 +114,7 @@ class SpanEncoder:
         last: bytes,
         dropped: int,
     ) -> bytes:
-        tables = self._pairs
-        parts = [first]
-        for key, value in own:
-            parts.append(tables[type(value)][key][value])
+        parts = [first, *self._pairs.encode(own), last]
         ids: SpanContext = span._context  # type: ignore[assignment]  # a span has one
         trace_id, span_id, _, _, state, _ = ids
         parent = span._parent
@@ -129,7 +126,6 @@ class SpanEncoder:
             if parent[2]:
                 flags = _PARENT_IS_REMOTE
         parts += (
-            last,
             b"\x0a\x10",
             trace_id.to_bytes(16, "big"),
             b"\x12\x08",
