@@ -30,6 +30,7 @@ _ROWS: Final = {
     "glam": "**glam**: typed, traced and metered",
     "glam-log": "**glam**: the same and a log line each (default)",
     "faststream": "**FastStream**: typed, traced and metered",
+    "faststream-log": "**FastStream**: the same and two log lines each (default)",
 }
 
 
@@ -45,7 +46,7 @@ async def prepare(url: str) -> None:
 
 def run(rounds: int, url: str, sink: str) -> dict[str, list[float]]:
     """Return what each peer cost in each round."""
-    names = [name for name in _ROWS if name != "faststream" or find_spec("faststream")]
+    names = [name for name in _ROWS if "faststream" not in name or find_spec("faststream")]
     costs: dict[str, list[float]] = {name: [] for name in names}
     peers = {name: Peer(name, url, sink, "benchmarks.consuming_peers") for name in names}
     try:

@@ -104,7 +104,7 @@ async def glam(url: str, **settings: Any) -> AsyncIterator[Consume]:
 
 
 @asynccontextmanager
-async def faststream(url: str) -> AsyncIterator[Consume]:
+async def faststream(url: str, **settings: Any) -> AsyncIterator[Consume]:
     """Handle models by FastStream with its OpenTelemetry and Prometheus middlewares."""
     from faststream.nats import (  # type: ignore[import-not-found,unused-ignore]  # optional
         NatsBroker,
@@ -126,7 +126,7 @@ async def faststream(url: str) -> AsyncIterator[Consume]:
             NatsTelemetryMiddleware(tracer_provider=tracers, meter_provider=meters),
             NatsPrometheusMiddleware(registry=CollectorRegistry()),
         ]
-        broker = NatsBroker(url, middlewares=middlewares, logger=None)
+        broker = NatsBroker(url, middlewares=middlewares, **settings)
 
         async def handle(event: Wire) -> None:
             del event
@@ -149,7 +149,8 @@ PEERS: Final[dict[str, Callable[[str], Any]]] = {
     "glam": lambda url: glam(url, **_QUIET),
     "glam-log": glam,
     "glam-off": lambda url: glam(url, **_QUIET, **_NONE),
-    "faststream": faststream,
+    "faststream": lambda url: faststream(url, logger=None),
+    "faststream-log": faststream,
 }
 
 
@@ -172,7 +173,10 @@ async def serve(peer: str, url: str, answers: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    # Standard output is for the answers; log lines are rendered and written to nowhere.
+    # Standard output is for the answers; log lines are rendered and written to nowhere, also those
+    # of FastStream, which go to standard error.
     with os.fdopen(os.dup(1), "w") as out, open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 1)
+        if sys.argv[1] == "faststream-log":
+            os.dup2(nowhere.fileno(), 2)
         asyncio.run(serve(sys.argv[1], sys.argv[2], out))

@@ -14,6 +14,8 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as otel
 from opentelemetry.context import Context
 
+from glam_sdk._internal.current_context import get_current
+
 CORRELATION_ID_KEY: Final = "correlation_id"
 REQUEST_ID_KEY: Final = otel.create_key("glam.request_id")
 # Where OpenTelemetry keeps span and baggage: its own functions read them at six times the price.
@@ -37,26 +39,32 @@ def with_correlation_id(correlation_id: str, context: Context | None = None) -> 
     return baggage.set_baggage(CORRELATION_ID_KEY, correlation_id, context)
 
 
-def with_ids(request_id: str, correlation_id: str, context: Context) -> dict[str, object]:
+def with_ids(
+    request_id: str, correlation_id: str, context: Mapping[str, object]
+) -> dict[str, object]:
     """Return what a context has and both ids, for a context to be made of."""
-    members = {CORRELATION_ID_KEY: correlation_id}
-    if not context:  # as nearly always
-        return {REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members}
-    carried = context.get(BAGGAGE_KEY)
-    if carried is not None and isinstance(carried, Mapping):
-        members = {**carried, **members}
-    return {**context, REQUEST_ID_KEY: request_id, BAGGAGE_KEY: members}
+    if not context:
+        return {REQUEST_ID_KEY: request_id, BAGGAGE_KEY: {CORRELATION_ID_KEY: correlation_id}}
+    values = {**context}
+    carried = values.get(BAGGAGE_KEY)
+    members = {**carried} if isinstance(carried, Mapping) else {}
+    members[CORRELATION_ID_KEY] = correlation_id
+    values[BAGGAGE_KEY] = members
+    values[REQUEST_ID_KEY] = request_id
+    return values
 
 
 def request_id(context: Context | None = None) -> str | None:
     """Return the id of the HTTP request being handled, if there is one."""
-    value = otel.get_value(REQUEST_ID_KEY, context)
+    value = (get_current() if context is None else context).get(REQUEST_ID_KEY)
     return value if isinstance(value, str) else None
 
 
-def correlation_id(context: Context | None = None) -> str | None:
+def correlation_id(context: Mapping[str, object] | None = None) -> str | None:
     """Return the correlation id of the work being done, if it has one."""
-    value = baggage.get_baggage(CORRELATION_ID_KEY, context)
+    # As baggage.get_baggage, at a quarter of the price.
+    members = (get_current() if context is None else context).get(BAGGAGE_KEY)
+    value = members.get(CORRELATION_ID_KEY) if isinstance(members, dict) else None
     return value if isinstance(value, str) else None
 
 

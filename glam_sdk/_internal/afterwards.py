@@ -35,12 +35,14 @@ class Afterwards(Generic[T]):
 
     Args:
         do: Called with each item, in the loop's thread or one that settles; must not raise.
+        anywhere: Do it in whatever context variables there are, which costs less.
     """
 
-    __slots__ = ("_do",)
+    __slots__ = ("_anywhere", "_do")
 
-    def __init__(self, do: Callable[[T], None]) -> None:
+    def __init__(self, do: Callable[[T], None], *, anywhere: bool = False) -> None:
         self._do = do
+        self._anywhere = anywhere
 
     def __call__(self, item: T) -> None:
         """Take one item."""
@@ -49,7 +51,7 @@ class Afterwards(Generic[T]):
             self._do(item)
             return
         waiting = turn.waiting
-        waiting.append((copy_context(), self._do, item))
+        waiting.append((None if self._anywhere else copy_context(), self._do, item))
         if not turn.is_planned or len(waiting) >= _IN_A_ROW:
             turn.go_on()
 
@@ -66,7 +68,7 @@ class _Turn:
 
     def begin(self) -> None:
         """Begin with nothing put off; again in a forked child, whose parent does it."""
-        self.waiting: deque[tuple[Context, Callable[[Any], None], Any]] = deque()
+        self.waiting: deque[tuple[Context | None, Callable[[Any], None], Any]] = deque()
         self.is_planned = False
         """Whether it will be done without further ado."""
         self._doing = RLock()
@@ -108,7 +110,10 @@ class _Turn:
             while waiting:  # one of them may settle the rest
                 context, do, item = waiting.popleft()
                 try:
-                    context.run(do, item)
+                    if context is None:
+                        do(item)
+                    else:
+                        context.run(do, item)
                 except Exception as failure:  # noqa: BLE001 - the others have their turn
                     self._fail(failure)
         finally:

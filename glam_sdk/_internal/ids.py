@@ -48,4 +48,4 @@ def new_ids() -> tuple[str, str]:
 
 def new_correlation_id() -> str:
     """Return ``corr_`` and 12 random hex digits, the form old services know."""
-    return f"corr_{_bits(48):012x}"
+    return "corr_" + _bits(48).to_bytes(6).hex()

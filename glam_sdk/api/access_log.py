@@ -7,8 +7,9 @@ from math import floor
 from typing import Any, Final
 
 import orjson
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 
+from glam_sdk._internal.current_context import attach, detach
 from glam_sdk.api.attributes import Outcome
 from glam_sdk.api.exchange import Exchange
 from glam_sdk.config import HttpSettings
@@ -121,8 +122,10 @@ class AccessLog:
         fields = exchange.fields or {}
         own = template.own_json(fields) if fields else b""
         (_, request_id), (_, correlation_id), (_, trace_id), _ = exchange.headers
-        span, created = exchange.span.get_span_context(), exchange.ended_s()
-        lasted, second = exchange.duration_ms(), floor(created)
+        span = exchange.span.get_span_context()
+        # As in ended_s and duration_ms, whose calls would be felt.
+        created = (exchange.ended_ns or 0) / 1e9
+        lasted, second = (exchange.duration_s * 1e6 + 0.5) // 1.0 / 1000.0, floor(created)
         try:
             line = template.text % (
                 whole_second(second),

@@ -121,7 +121,9 @@ def request_attributes(scope: Mapping[str, Any], headers: Headers, kind: Kind) -
     host, user_agent = headers.get(b"host", b""), headers.get(b"user-agent", b"")
     find = _of_client if len(host) + len(user_agent) <= _MAX_HEADER else _of_client.__wrapped__
     shared = find(kind, scope.get("http_version", "1.1"), host, user_agent)
-    own: OwnAttributes = {conv.URL_PATH: shown_path(scope["path"])}
+    path = scope["path"]
+    # As in shown_path, whose call would be felt.
+    own: OwnAttributes = {conv.URL_PATH: path if len(path) <= _MAX_PATH else path[:_MAX_PATH]}
     if kind.is_other:
         own[conv.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_MAX_METHOD]
     if scope["type"] == "websocket":

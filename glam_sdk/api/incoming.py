@@ -19,6 +19,7 @@ from glam_sdk._internal.guard import guarded
 from glam_sdk._internal.ids import new_ids
 from glam_sdk.config import HttpSettings
 from glam_sdk.telemetry.propagation import extract
+from glam_sdk.telemetry.w3c import PlainHeaders, context_of
 
 _MAX_HEADER_BYTES: Final = 8_192
 _MAX_TRACEPARENT_BYTES: Final = 512
@@ -38,11 +39,16 @@ _TRACESTATE_MEMBER: Final = re.compile(
 )
 
 
+_plain: Final = PlainHeaders()
+
 Headers = Mapping[bytes, bytes]
-Origin = tuple[SpanContext | None, Sequence[Link], Context, str, str]
+Origin = tuple[SpanContext | None, Sequence[Link], Mapping[str, object], str, str]
 """What a request continues, and the ids it has: the span that is its parent, if there is one that
-is trusted; links, in place of one that is not; the context that came along; request id and
-correlation id, the caller's or new ones. A class with these names would cost twice as much."""
+is trusted; links, in place of one that is not; what else came along, for a context to be made of;
+request id and correlation id, the caller's or new ones. A class with these names would cost twice
+as much."""
+_Received = tuple[Mapping[str, object], SpanContext | None]
+"""What a caller's context has, and the span that is current in it."""
 
 
 def read_headers(headers: Collection[tuple[bytes, bytes]]) -> Headers:
@@ -80,6 +86,24 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 def text_of(value: bytes | None) -> str:
     """Return a header's value as text; one over 8 KiB counts as absent."""
     return "" if value is None or len(value) > _MAX_HEADER_BYTES else value.decode("latin-1")
+
+
+def _received(headers: Headers, current: Context) -> _Received:
+    """Return what the caller's trace headers say, on top of the current context."""
+    if not current and b"tracestate" not in headers:
+        # What nearly every caller sends, read as the headers of messages are.
+        plain: dict[str, str] = {}
+        if (parent := headers.get(b"traceparent")) is not None:
+            plain["traceparent"] = parent.decode("latin-1")
+        if (members := headers.get(b"baggage")) is not None:
+            plain["baggage"] = members.decode("latin-1")
+        if members is None or members.count(b",") < _MAX_BAGGAGE_MEMBERS:
+            found = _plain.read(plain, None)
+            if found is not None:
+                carried, sender = found
+                return carried, sender if sender[5] else None  # whether it is valid, by its place
+    context = extract(_trace_headers(headers), current)
+    return context, _sender_in(context)
 
 
 def _trace_headers(headers: Headers) -> dict[str, str]:
@@ -122,15 +146,16 @@ def origin_of(headers: Headers, settings: HttpSettings, current: Context) -> Ori
         current: Context the request arrived in.
     """
     links: Sequence[Link] = ()
-    base = current
+    base: Mapping[str, object] = current
+    sender = _sender_in(current) if current else None
     # A tracestate alone says nothing (W3C Trace Context).
     if b"traceparent" in headers or b"baggage" in headers:
         with guarded("api.incoming"):
-            extracted = extract(_trace_headers(headers), current)
+            received = _received(headers, current)
             if settings.trust_incoming == "internal":
-                base = extracted
+                base, sender = received
             else:
-                base, links = _distrust(extracted, settings, current)
+                base, links = _distrust(context_of(*received), settings, current)
     request_id, correlation_id = new_ids()
     given = headers.get(b"x-request-id")
     if given is not None and context.is_valid_id(shown := text_of(given)):
@@ -140,7 +165,7 @@ def origin_of(headers: Headers, settings: HttpSettings, current: Context) -> Ori
         correlation_id = shown
     elif (carried := base and context.correlation_id(base)) and context.is_valid_id(carried):
         correlation_id = carried
-    return _sender_in(base) if base else None, links, base, request_id, correlation_id
+    return sender, links, base, request_id, correlation_id
 
 
 def _sender_in(base: Context) -> SpanContext | None:

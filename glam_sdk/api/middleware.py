@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -21,6 +21,7 @@ from opentelemetry.trace import (
 
 from glam_sdk import context as ids
 from glam_sdk._internal.afterwards import Afterwards
+from glam_sdk._internal.current_context import attach, detach, get_current
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.ids import random_bits
 from glam_sdk.api.access_log import AccessLog
@@ -38,6 +39,7 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry import tracing
 from glam_sdk.telemetry.log_context import with_request_fields
 from glam_sdk.telemetry.stdlib_logging import mark_logged
+from glam_sdk.telemetry.w3c import context_of
 
 _SERVER: Final = SpanKind.SERVER
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -60,9 +62,10 @@ class TelemetryMiddleware:
     ) -> None:
         self.app = app
         self._tell_later = Afterwards(self._tell)
+        self._when_ended = self._finish  # made once: a bound method is an object
         self._lifespan = Lifespan(app)
         self._settings = settings
-        self._service_name = service_name.encode("latin-1", "replace")
+        self._service_header = (b"x-service-name", service_name.encode("latin-1", "replace"))
         self._runtime = runtime
         self._tracer = tracing.get_tracer("glam_sdk.api")
         self._start_child = tracing.child_starter(self._tracer)
@@ -78,7 +81,7 @@ class TelemetryMiddleware:
             )
             return
         exchange = self._open(scope)
-        exchange.connect(receive, send, self._finish)
+        exchange.connect(receive, send, self._when_ended)
         scope[SCOPE_KEY] = exchange
         scope["glam.runtime"] = self._runtime
         scope.setdefault(_NATIVE_KEY, None)
@@ -152,14 +155,15 @@ class TelemetryMiddleware:
         sender, links, _, _, _ = origin
         try:
             if start is not None and not links:
-                attributes = tracing.LaterAttributes(request_attributes, scope, headers, kind)
-                child = start(kind.method, _SERVER, sender, attributes)
+                about = (scope, headers, kind)
+                child = start(kind.method, _SERVER, sender, request_attributes, about)
                 if child is not None:
                     return child
             # Somebody sees how spans start, or there is a link.
+            is_below = sender is not None and ids.SPAN_KEY not in carried
             span = tracer.start_span(
                 kind.method,
-                Context(carried),
+                context_of(carried, sender) if is_below else Context(carried),
                 _SERVER,
                 tracing.later(tracer, request_attributes, scope, headers, kind),
                 links,
@@ -177,7 +181,7 @@ class TelemetryMiddleware:
             (b"x-request-id", request_id.encode()),
             (b"x-correlation-id", correlation_id.encode()),
             (b"x-trace-id", b"%032x" % trace_id),
-            (b"x-service-name", self._service_name),
+            self._service_header,
         ]
 
     def _fail(self, exchange: Exchange, exc: BaseException) -> None:

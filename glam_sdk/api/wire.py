@@ -19,7 +19,20 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OUR_HEADERS: Final = frozenset(
     {b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-service-name"}
 )
-_X: Final = frozenset(b"xX")  # how each of them begins
+# Most responses have no others, and to look at them costs less than to make a name lower-case.
+_USUAL: Final = frozenset(
+    {
+        b"cache-control",
+        b"content-length",
+        b"content-type",
+        b"date",
+        b"etag",
+        b"location",
+        b"server",
+        b"set-cookie",
+        b"vary",
+    }
+)
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
@@ -94,13 +107,20 @@ class Wire(Exchange):
         given = message.get("headers") or ()
         if type(given) is not list:
             given = list(given)
-        for name, _ in given:
-            if name and name[0] in _X and name.lower() in _OUR_HEADERS:
-                given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
-                break
+        try:
+            for name, _ in given:
+                if name not in _USUAL and name.lower() in _OUR_HEADERS:
+                    given = [pair for pair in given if pair[0].lower() not in _OUR_HEADERS]
+                    break
+        except (AttributeError, TypeError, ValueError):  # servers take more than ASGI's bytes
+            given = [pair for pair in given if _name(pair[0]) not in _OUR_HEADERS]
         sent = {**message}  # in one go; with the headers in the same display it would not be
         sent["headers"] = given + self.headers
         return sent
+
+
+def _name(given: Any) -> bytes:
+    return given.encode().lower() if isinstance(given, str) else bytes(given).lower()
 
 
 def _number(status: object) -> int | None:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 from pydantic_core import from_json, to_jsonable_python
 
 from glam_sdk.errors import DomainError
-from glam_sdk.events.envelope import Envelope, filled, format_timestamp
+from glam_sdk.events.envelope import Envelope, OpenEnvelope, filled, format_timestamp
 
+_values: Final = itemgetter(
+    "event_id",
+    "subject",
+    "timestamp",
+    "payload",
+    "correlation_id",
+    "idempotency_key",
+    "metadata",
+)
+_moment: Final = datetime.fromisoformat
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_NAIVE_UTC
 
 
@@ -82,6 +93,35 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     Raises:
         MalformedEventError: It is not an event.
     """
+    if type(data) is not dict:  # another mapping may make what it has not
+        return _unusual(data)
+    try:
+        event_id, subject, timestamp, payload, correlation_id, key, metadata = _values(data)
+        if (
+            type(event_id) is type(subject) is type(correlation_id) is type(key) is str
+            and type(payload) is type(metadata) is dict
+            and (event_id and subject and correlation_id and key)
+        ):
+            moment = _moment(timestamp)
+            if moment.tzinfo is UTC:
+                envelope: Any = OpenEnvelope()  # as filled does, whose call would be felt
+                envelope.event_id = event_id
+                envelope.subject = subject
+                envelope.timestamp = moment
+                envelope.payload = payload
+                envelope.correlation_id = correlation_id
+                envelope.idempotency_key = key
+                envelope.metadata = metadata
+                envelope.__class__ = Envelope
+                found: Envelope = envelope
+                return found
+    except (KeyError, TypeError, ValueError):
+        pass  # it is named there
+    return _unusual(data)
+
+
+def _unusual(data: Mapping[str, Any]) -> Envelope:
+    """Read an event that is not written as :func:`encode` writes it, or say what is wrong."""
     get = data.get
     payload = get("payload")
     if not isinstance(payload, dict):
@@ -99,7 +139,7 @@ def envelope_from(data: Mapping[str, Any]) -> Envelope:
     if not isinstance(timestamp, str) or not timestamp:
         raise _missing("timestamp")
     try:
-        moment = datetime.fromisoformat(timestamp)
+        moment = _moment(timestamp)
         if moment.tzinfo is not UTC:
             moment = _in_utc(moment)
     except (ValueError, OverflowError) as exc:

@@ -48,7 +48,7 @@ class Envelope:
         return value if isinstance(value, str) else None
 
 
-class _Open:
+class OpenEnvelope:
     """Be an envelope whose fields can be set: the class of a finished one is changed.
 
     A frozen dataclass fills each of its fields the slow way, and every message has an envelope.
@@ -59,7 +59,7 @@ class _Open:
 
 def filled(values: Values) -> Envelope:
     """Return an envelope of values that need no look any more: key given, timestamp in UTC."""
-    envelope: Any = _Open()
+    envelope: Any = OpenEnvelope()
     (
         envelope.event_id,
         envelope.subject,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -95,8 +95,9 @@ NOTHING: Final = History()
 class Histories(Protocol):
     """Remember histories for all processes that share a consumer."""
 
-    def recall(self, message: Incoming) -> History:
-        """Return what this process knows about a message."""
+    @property
+    def known(self) -> Mapping[MessageKey, History]:
+        """What this process knows about messages; the same mapping each time."""
         ...
 
     async def read(self, message: Incoming) -> History:
@@ -116,25 +117,21 @@ class LocalHistories:
     """Remember histories in this process, the latest ten thousand."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[MessageKey, History] = OrderedDict()
-
-    def recall(self, message: Incoming) -> History:
-        """Return what is known about a message."""
-        return self._known.get(message.key, NOTHING) if self._known else NOTHING
+        self.known: OrderedDict[MessageKey, History] = OrderedDict()
 
     async def read(self, message: Incoming) -> History:
         """Return what is known about a message."""
-        return self._known.get(message.key, NOTHING)
+        return self.known.get(message.key, NOTHING)
 
     async def write(self, message: Incoming, history: History) -> None:
         """Remember it, and forget the oldest when there are too many."""
-        self._known[message.key] = history
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self.known[message.key] = history
+        if len(self.known) > _REMEMBERED:
+            self.known.popitem(last=False)
 
     async def forget(self, message: Incoming) -> None:
         """Drop what is remembered about a message."""
-        self._known.pop(message.key, None)
+        self.known.pop(message.key, None)
 
 
 class SharedHistories:
@@ -151,14 +148,14 @@ class SharedHistories:
     def __init__(self, nats: Nats, durable: str, replicas: int | None = None) -> None:
         self._durable = durable
         self._local = LocalHistories()
-        self.recall = self._local.recall
-        """Return what this process knows about a message."""
+        self.known: Mapping[MessageKey, History] = self._local.known
+        """What this process knows about messages."""
         self._bucket = Bucket(nats, _CONFIG, replicas)
         self._complained = False
 
     async def read(self, message: Incoming) -> History:
         """Return what is known; a first delivery is not looked up outside of this process."""
-        known = self._local.recall(message)
+        known = self.known.get(message.key, NOTHING)
         if message.deliveries == 1:
             return known
         try:

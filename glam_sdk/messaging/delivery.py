@@ -129,8 +129,9 @@ class ConsumerPolicy:
             raise ValueError("timeout, ack_wait and idle_heartbeat must be longer than nothing.")
 
 
-MessageKey = tuple[int, int]
-"""Sequence and time of storage, in nanoseconds."""
+MessageKey = str
+"""Sequence and time of storage, in nanoseconds, as the server writes them: most are only compared,
+and to read them would cost more."""
 
 
 class Incoming(Protocol):

@@ -12,10 +12,11 @@ from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 
 from glam_sdk import context as ids
+from glam_sdk._internal.current_context import get_current
 from glam_sdk.messaging.work import HANDLED
 from glam_sdk.telemetry.log_context import FIELDS_KEY, HOLDER_KEY
 from glam_sdk.telemetry.log_encoding import whole_second

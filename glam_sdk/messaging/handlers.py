@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Final, TypeVar
 
 from glam_sdk.events import Envelope, Event, is_pattern, subject_matches
+from glam_sdk.events.registry import reader_of
 from glam_sdk.messaging.delivery import Delivery, HandlerSpec
 from glam_sdk.messaging.retry import Backoff, Permanent, Retry
 
@@ -115,6 +116,8 @@ class BoundHandler:
     """Know a handler's parameters, so that a call costs a few dict look-ups."""
 
     spec: HandlerSpec
+    read: Callable[[Envelope], Event]
+    """Reads the event's class from an envelope."""
     parameters: tuple[tuple[str, object, bool], ...]
     """Name, annotation, and whether a value is required."""
     known: tuple[tuple[str, int], ...] = ()
@@ -214,7 +217,8 @@ def bind(spec: HandlerSpec) -> BoundHandler:
     is_only = not parameters and [which for _, which in of_ours] == [0]
     only = of_ours[0][0] if is_only else ""
     is_positional = is_only and _first_parameter(spec.function) == only
-    return BoundHandler(spec, tuple(parameters), tuple(of_ours), only, is_positional)
+    read = reader_of(spec.event)
+    return BoundHandler(spec, read, tuple(parameters), tuple(of_ours), only, is_positional)
 
 
 def _first_parameter(function: Callable[..., object]) -> str:

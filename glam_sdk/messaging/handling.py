@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import CoroutineType
 from typing import Any, Final
 
-from glam_sdk.events import Event, MalformedEventError
+from glam_sdk.events import Event
 from glam_sdk.messaging.attempts import Histories, History
 from glam_sdk.messaging.delivery import AlreadyHandled, Incoming, no_scope
 from glam_sdk.messaging.handlers import BoundHandler, heed
@@ -61,7 +61,7 @@ class Handling:
         if handler is None or envelope is None:
             raise self._refusal(work)
         if event is None:
-            event = handler.spec.event.from_envelope(envelope)
+            event = handler.read(envelope)
         if self._is_bare and handler.only:
             function = handler.spec.function
             call = function(event) if handler.is_positional else function(**{handler.only: event})
@@ -103,15 +103,14 @@ class Handling:
             return NOT_FOR_US
         if work.is_fresh and not self._with.solitude.lone:
             return await self.finish(work, self.call(work))
-        event = handler.spec.event.from_envelope(envelope)  # What does not fit needs no room.
+        event = handler.read(envelope)  # What does not fit needs no room.
         async with self._room(work):
             return await self.finish(work, self.call(work, event))
 
     def _refusal(self, work: Work) -> Exception:
-        refused = work.decoded
-        if isinstance(refused, MalformedEventError):
-            work.decoded = None
-            return refused
+        malformed, work.malformed = work.malformed, None
+        if malformed is not None:
+            return malformed
         return UnhandledSubjectError(
             f"{self._durable} has no handler for {work.message.subject}; other events come to "
             "it through the filter of its consumer."

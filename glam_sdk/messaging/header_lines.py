@@ -23,33 +23,34 @@ _OURS: Final = re.compile(
     r"traceparent: ([^\r]+)\r\n(?:baggage: ([^\r]+)\r\n)?Nats-Msg-Id: ([^\r]+)\r\n\r\n"
 )
 TRACED: Final = re.compile(
-    r"traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-0([0-3])\r\n"
-    r"baggage: correlation_id=([A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,127})\r\n"
-    r"Nats-Msg-Id: [^\r]+\r\n\r\n"
-)
-"""A block in our order that says no more than trace id, span id, flags and a valid correlation id,
-each of them plain."""
+    rb"traceparent: 00-([0-9a-f]{32}+)-([0-9a-f]{16}+)-0([0-3])\r\n"
+    rb"baggage: correlation_id=([A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,127}+)\r\n"
+    rb"Nats-Msg-Id: [^\r]++\r\n\r\n"
+).fullmatch
+"""Matches a block in our order that says no more than trace id, span id, flags and a valid
+correlation id, each of them plain."""
 _BLANKS: Final = " \t\n\r\x0b\x0c"  # what bytes.strip() takes off; str.strip() takes more
 
 
 class HeaderBlock(Mapping[str, str]):
     """Be the headers of a message, read when somebody asks for them.
 
-    Args:
-        raw: A block of lines.
+    Whoever makes one sets ``raw``; a constructor would cost as much as the rest of it.
     """
 
     __slots__ = ("_headers", "raw")
 
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self._headers: dict[str, str] | None = None
+    raw: bytes
+    """A block of lines."""
+    _headers: dict[str, str]
 
     def read(self) -> dict[str, str]:
         """Return all of them."""
-        if self._headers is None:
+        try:
+            return self._headers
+        except AttributeError:  # for the first time
             self._headers = parsed_lines(self.raw)
-        return self._headers
+            return self._headers
 
     def __getitem__(self, name: str) -> str:
         return self.read()[name]

@@ -6,8 +6,7 @@ Flow: between the pull and the pipeline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 from glam_sdk.messaging.crew import Crew
 from glam_sdk.messaging.delivery import ConsumerPolicy
@@ -32,10 +31,11 @@ class Intake:
         self._policy = policy
         self._crew = Crew(
             policy.concurrency,
-            self._begin,
+            pipeline.begin,
             admit=self._admit,
             ended=self._ended,
-            prepare=self._prepare,
+            prepare=pipeline.prepare,
+            slowed=pipeline.slowed,
         )
         size = max(_LEAST_ROOM, 2 * policy.concurrency)
         self._rooms: dict[Pace, WaitingRoom] = {
@@ -43,7 +43,6 @@ class Intake:
         }
         self._slowed = pipeline.slowed
         self._is_open = False
-        self._is_pacing = False
         self._unwanted: list[JetStreamMessage] = []
         self._returning: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
@@ -77,7 +76,9 @@ class Intake:
             # don't run it a second time.
             held.merge(message)
         elif self._is_open:
-            crew.offer(message)
+            crew.ready.append(message)
+            if not crew.is_called:  # as for all but the first of those that come together
+                crew.call()
         else:
             self._unwanted.append(message)
 
@@ -91,9 +92,7 @@ class Intake:
     def close(self) -> None:
         """Begin nothing any more; what comes is only collected."""
         self._is_open = False
-        for message in self._crew.take_back():
-            message.prepared = None
-            self._unwanted.append(message)
+        self._unwanted += self._crew.take_back()
         for room in self._rooms.values():
             self._unwanted += room.clear()
 
@@ -116,22 +115,8 @@ class Intake:
             return min([usable, *(room.room for room in self._rooms.values())])
         return usable
 
-    def _begin(self, message: JetStreamMessage) -> Coroutine[Any, Any, None] | None:
-        # Each has the other, here and wherever a message leaves without being begun: when one lets
-        # go, the garbage collector has nothing to do.
-        work, message.prepared = message.prepared, None
-        return self._pipeline.begin(message, work)
-
-    def _prepare(self, message: JetStreamMessage) -> None:
-        try:
-            message.prepared = self._pipeline.prepare(message)
-        except Exception:  # noqa: BLE001 - it raises again at its turn, and is dealt with there
-            message.prepared = None
-
     def _admit(self, message: JetStreamMessage) -> bool:
-        if not self._is_pacing and not self._slowed:
-            return True
-        self._is_pacing = True
+        self._crew.is_pacing = True
         pace = self._pipeline.pace_of(message)
         if not pace.is_slowed or self._rooms[pace].admits(message):
             return True
@@ -141,19 +126,18 @@ class Intake:
             task = asyncio.create_task(self._pipeline.hand_back(message, later))
             self._returning.add(task)
             task.add_done_callback(self._returning.discard)
-        message.prepared = None
         self._wake()
         return False
 
     def _ended(self, message: JetStreamMessage) -> None:
-        if self._is_pacing:
+        if self._crew.is_pacing:
             room = self._rooms.get(self._pipeline.pace_of(message))
             if room is not None:
                 room.ended(message)
-            self._is_pacing = bool(self._slowed) or any(
+            self._crew.is_pacing = bool(self._slowed) or any(
                 room.waiting for room in self._rooms.values()
             )
-        if not self._crew.has_ready:  # Else there is enough to do; more is asked for at once then.
+        if not self._crew.ready:  # Else there is enough to do; more is asked for at once then.
             self._wake()
 
     def _release(self, messages: list[JetStreamMessage]) -> None:

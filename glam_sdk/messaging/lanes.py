@@ -45,21 +45,22 @@ class Lanes:
         self.slowed: set[Pace] = set()
         """How fast those handlers may be called that are slowed down; the same set each time."""
         self._table = HandlerTable(handlers)
-        self._lanes = {subject: self._lane(handler) for subject, handler in handlers.items()}
+        self.declared = {subject: self._lane(handler) for subject, handler in handlers.items()}
+        """The lanes of the subjects and patterns that have a handler."""
         self._unknown = self._lane(None)
 
     @property
     def paces(self) -> list[Pace]:
         """How fast each handler may be called."""
-        return [lane.pace for lane in self._lanes.values()]
+        return [lane.pace for lane in self.declared.values()]
 
     def get(self, subject: str) -> Lane:
         """Return the lane of a subject; subjects nobody handles share one."""
-        found = self._lanes.get(subject)
+        found = self.declared.get(subject)
         if found is not None:
             return found
         handler = self._table.get(subject)
-        return self._unknown if handler is None else self._lanes[handler.spec.subject]
+        return self._unknown if handler is None else self.declared[handler.spec.subject]
 
     def template(self, subject: str) -> str:
         """Return what stands for a subject in names and labels: its declaration."""
@@ -67,7 +68,7 @@ class Lanes:
 
     def close(self) -> None:
         """Stop the timers of the handlers."""
-        for lane in self._lanes.values():
+        for lane in self.declared.values():
             lane.deadlines.close()
 
     def _lane(self, handler: BoundHandler | None) -> Lane:

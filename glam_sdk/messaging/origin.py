@@ -27,7 +27,7 @@ from glam_sdk.messaging.delivery import Incoming
 from glam_sdk.messaging.header_lines import TRACED, USUAL, HeaderBlock
 from glam_sdk.telemetry.propagation import extract
 from glam_sdk.telemetry.tracing import Link
-from glam_sdk.telemetry.w3c import PlainHeaders, Received, sender_of
+from glam_sdk.telemetry.w3c import FLAGS, PlainHeaders, Received, sender_of
 
 REPLAY_OF: Final = "x-replay-of"
 """Header of a replayed message: number of the dead letter it was."""
@@ -36,6 +36,7 @@ REPLAY_FOR: Final = "x-replay-for"
 """Header of a replayed message: the one consumer that is to handle it."""
 
 _plain: Final = PlainHeaders()
+_FLAGS: Final = {b"%d" % bits: flags for bits, flags in enumerate(FLAGS)}
 
 
 Origin = tuple[dict[str, object], trace.SpanContext | None, tuple[Link, ...], str | None]
@@ -63,8 +64,7 @@ class Freshness:
 
     def includes(self, sent_at: datetime) -> bool:
         """Tell it of one message."""
-        now = monotonic()
-        if now >= self._due:
+        if (now := monotonic()) >= self._due:
             self._due = now + self._step_s
             try:
                 self._oldest = datetime.now(UTC) - self._max_age
@@ -81,11 +81,21 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     ago, and most stores have dropped it.
     """
     given = message.headers
-    if type(given) is HeaderBlock:
-        usual = None if envelope is None else _usual_origin(given, envelope, fresh)
-        if usual is not None:
-            return usual
-        given = given.read()
+    if type(given) is not HeaderBlock:
+        return _read_origin(message, given, envelope, fresh)
+    # What senders of ours say is taken over without reading the other headers.
+    found = TRACED(given.raw)
+    if found is not None and envelope is not None and _plain.are_standard():
+        trace_digits, span_digits, flags, known = found.groups()
+        sender = sender_of(trace_digits, span_digits, _FLAGS[flags])
+        if sender is not None and fresh.includes(envelope.timestamp):
+            return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known.decode()}}, sender, (), None
+    return _read_origin(message, given.read(), envelope, fresh)
+
+
+def _read_origin(
+    message: Incoming, given: Mapping[str, str], envelope: Envelope | None, fresh: Freshness
+) -> Origin:
     headers = given
     if not USUAL.issuperset(headers):
         headers = {name.lower(): value for name, value in headers.items()}
@@ -101,22 +111,6 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     if REPLAY_OF not in headers and fresh.includes(sent_at):
         return carried, sender, (), replay_for
     return carried, None, (Link(sender),), replay_for
-
-
-def _usual_origin(block: HeaderBlock, envelope: Envelope, fresh: Freshness) -> Origin | None:
-    """Return where a message belongs that continues a trace and has a correlation id.
-
-    So what senders of ours say is taken over without reading the other headers. None where anything
-    is missing or written in another way.
-    """
-    found = TRACED.fullmatch(block.raw.decode("latin-1"))
-    if found is None:
-        return None
-    trace_digits, span_digits, flags, known = found.groups()
-    sender = sender_of(trace_digits, span_digits, flags)
-    if sender is None or not _plain.are_standard() or not fresh.includes(envelope.timestamp):
-        return None
-    return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known}}, sender, (), None
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:

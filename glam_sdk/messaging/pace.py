@@ -58,19 +58,20 @@ class Pace:
         """How many attempts failed for a reason that may go away, since the beginning."""
         self.is_slowed = False
         """Whether messages are tried one by one, with a pause between them."""
+        self.surplus = 0
+        """How many failures no success has made up for; never 0 while it is slowed."""
         self._pacing = pacing
         self._changed = changed
         self._clock = clock
-        self._surplus = 0
         self._since = 0.0
 
     def succeeded(self) -> None:
         """Note an attempt that went well; a slowed handler is let go at once."""
         if self.is_slowed:
-            self.pause, self.is_slowed, self._surplus = timedelta(0), False, 0
+            self.pause, self.is_slowed, self.surplus = timedelta(0), False, 0
             self._changed(self)
-        elif self._surplus:
-            self._surplus = max(0, self._surplus - _WORTH_OF_A_SUCCESS)
+        elif self.surplus:
+            self.surplus = max(0, self.surplus - _WORTH_OF_A_SUCCESS)
 
     def failed(self) -> None:
         """Note an attempt that failed for a reason that may go away."""
@@ -80,8 +81,8 @@ class Pace:
             if self._clock() - self._since >= self.pause.total_seconds():
                 self._slow_down(min(self.pause * 2, self._pacing.longest_pause))
             return
-        self._surplus += 1
-        if 0 < self._pacing.after <= self._surplus:
+        self.surplus += 1
+        if 0 < self._pacing.after <= self.surplus:
             self._slow_down(self._pacing.first_pause)
 
     def _slow_down(self, pause: timedelta) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from opentelemetry import context as otel
 
-from glam_sdk.events import Envelope, MalformedEventError, decode
+from glam_sdk.events import MalformedEventError, decode
 from glam_sdk.messaging.attempts import NOTHING, GivenUp, Histories, LocalHistories
 from glam_sdk.messaging.binding import Backlog
 from glam_sdk.messaging.delivery import Incoming
@@ -66,11 +66,14 @@ class Pipeline:
     ) -> None:
         self._durable = durable
         self._lanes = Lanes(durable, handlers, surroundings)
+        self._declared = self._lanes.declared
         self.slowed = self._lanes.slowed
         """The paces of handlers that are slowed down because nearly every message fails."""
         self._with = surroundings
         self._fresh = Freshness(surroundings.policy.child_max_age)
+        self._solitude = surroundings.solitude
         self._histories = histories or LocalHistories()
+        self._known = self._histories.known
         self._handling = Handling(durable, surroundings, self._histories)
         self._settlement = Settlement(durable, self._lanes, surroundings, self._histories)
 
@@ -85,17 +88,23 @@ class Pipeline:
 
     def prepare(self, message: Incoming) -> Work:
         """Do what can be done before a message's turn comes; it changes nothing."""
-        envelope: Envelope | None = None
-        decoded: Envelope | MalformedEventError
+        work = Work()
+        work.message = message
+        work.malformed = envelope = None
         try:
-            decoded = envelope = decode(message.body)
-        except MalformedEventError as exc:
-            decoded = exc
-        origin = origin_of(message, envelope, self._fresh)
-        try:
-            return Work(message, decoded, envelope, self._lanes.get(message.subject), *origin)
+            try:
+                envelope = decode(message.body)
+            except MalformedEventError as exc:
+                work.malformed = exc
+            work.envelope = envelope
+            origin = origin_of(message, envelope, self._fresh)
+            work.carried, work.sender, work.links, work.replay_for = origin
+            subject = message.subject
+            work.lane = self._declared.get(subject) or self._lanes.get(subject)
+            work.history, work.number, work.outcome = NOTHING, 1, HANDLED
+            return work
         finally:
-            del decoded  # an error has this frame, and would keep itself and the message
+            del work  # an error has this frame, and would keep itself and the message
 
     async def process(self, message: Incoming) -> None:
         """Handle and settle one message; raises nothing but a cancellation.
@@ -118,14 +127,17 @@ class Pipeline:
             message: A message of this consumer.
             prepared: What :meth:`prepare` made of it, if that was called.
         """
-        if self._settlement.knows(message):
-            return self._settlement.repeat(message)
-        work = prepared or self.prepare(message)
+        settlement, key = self._settlement, message.key
+        if key in settlement.done or key in settlement.done_before:
+            return settlement.repeat(message)
+        work = prepared
+        if work is None or work.message is not message:  # whatever happened to its neighbours
+            work = self.prepare(message)
         if (
             message.deliveries > 1
-            or self._histories.recall(message) is not NOTHING
+            or key in self._known
             or work.replay_for is not None
-            or self._with.solitude.lone
+            or self._solitude.lone
         ):
             return self._or_hand_back(work, self._look_back(work))
         attempt = Processing(work.lane.observed, work)
@@ -144,8 +156,9 @@ class Pipeline:
         if asked is not None:
             return self._go_on(work, attempt, _returned(asked))
         attempt.succeed()
-        work.lane.pace.succeeded()
-        return self._settlement.finish(message)
+        if work.lane.pace.surplus:
+            work.lane.pace.succeeded()
+        return settlement.finish(message)
 
     async def hand_back(self, message: Incoming, delay: timedelta | None = None) -> None:
         """Give back a message that was not begun; this costs it no attempt."""
@@ -175,7 +188,7 @@ class Pipeline:
     async def _look_back(self, work: Work) -> None:
         """Handle a message that may have a history, or has to wait for one that runs alone."""
         message = work.message
-        work.history = self._histories.recall(message)
+        work.history = self._known.get(message.key, NOTHING)
         if message.deliveries > 1:
             work.history = await self._histories.read(message)
         if not work.is_fresh:

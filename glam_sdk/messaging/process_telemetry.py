@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AttributeValue
@@ -49,7 +50,7 @@ class ProcessTelemetry:
         self._consumed, self._process = instruments
         self._template = template
         self._name = f"process {template}"
-        self.tell_later = Afterwards(Processing.tell)
+        self.tell_later = Afterwards(Processing.tell, anywhere=True)
         """Takes an attempt that went well."""
         self.note = HandledLines(durable).write
         """Writes its line."""
@@ -83,17 +84,22 @@ class ProcessTelemetry:
         links = work.links or None
         return self._tracer.start_span(self._name, work.context, kind, attributes, links)
 
-    def measure(self, duration_s: float) -> None:
-        """Count one attempt that went well and take its duration."""
-        count, record = self._records or self._bind()
-        count(1)
-        record(duration_s)
-
     def measure_failed(self, duration_s: float, error: BaseException) -> None:
         """Count one attempt that failed and take its duration."""
         labels = {**self._labels, conv.ERROR_TYPE: error_type(error)}
         self._consumed.add(1, labels)
         self._process.record(duration_s, labels)
+
+    def measure(self, duration_s: float, context: Context | None = None) -> None:
+        """Count one attempt that went well and take its duration.
+
+        Args:
+            duration_s: How long it took.
+            context: That of the attempt, for exemplars; the current one by default.
+        """
+        count, record = self._records or self._bind()
+        count(1, context)
+        record(duration_s, context)
 
     def _bind(self) -> tuple[Record, Record]:
         """Find the series of attempts that went well: with the first one, because they begin so."""

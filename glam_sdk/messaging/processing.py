@@ -8,13 +8,16 @@ measurement where no span is recorded: it alone costs less than to put it off.
 
 from __future__ import annotations
 
+import contextvars
+from contextvars import copy_context
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 
+from glam_sdk._internal.current_context import attach, detach
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk.context import SPAN_KEY
 from glam_sdk.messaging.handled_lines import are_wanted
@@ -23,6 +26,8 @@ from glam_sdk.telemetry.tracing import NOTHING, Span, Tell, span, stop
 if TYPE_CHECKING:
     from glam_sdk.messaging.process_telemetry import ProcessTelemetry
     from glam_sdk.messaging.work import Work
+
+_set: Final = dict.__setitem__
 
 
 class Processing(span):
@@ -36,17 +41,20 @@ class Processing(span):
     """
 
     __slots__ = (
+        "_context",
         "_duration_s",
         "_ended_ns",
-        "_is_noted",
+        "_line_context",
         "_observed",
         "_started",
         "_tell_span",
         "_work",
     )
+    _context: Context
     _duration_s: float
     _ended_ns: int
-    _is_noted: bool
+    _line_context: contextvars.Context | None
+    """What its line is written in; None where none is wanted."""
     _tell_span: Tell | None
 
     def __init__(self, observed: ProcessTelemetry, work: Work) -> None:
@@ -58,9 +66,9 @@ class Processing(span):
             report("messaging.start_span", failure)
             current = get_current_span(work.context)
         self._span = current
-        values = work.carried.copy()
-        values[SPAN_KEY] = current
-        self._token = attach(Context(values))
+        self._context = context = Context(work.carried)
+        _set(context, SPAN_KEY, current)  # a context refuses it; nobody has seen this one yet
+        self._token = attach(context)
         self._started = perf_counter()
 
     @property
@@ -94,10 +102,12 @@ class Processing(span):
         except Exception as failure:  # noqa: BLE001 - the guard decides
             report("messaging.measure", failure)
         self._tell_span = tell
-        self._is_noted = are_wanted()  # what a line would say costs more than the question
-        if tell is not None or self._is_noted:
-            self._observed.tell_later(self)  # here, where it sees what the handler put on its lines
+        # With the fields that the handler put on its line; what such a line says costs more than to
+        # ask whether it is wanted.
+        self._line_context = copy_context() if are_wanted() else None
         detach(self._token)
+        if tell is not None or self._line_context is not None:
+            self._observed.tell_later(self)
         if tell is None:
             try:
                 current.end(ended_ns)
@@ -106,19 +116,19 @@ class Processing(span):
 
     def tell(self) -> None:
         """Tell what is left to tell of what went well; raises nothing."""
-        tell = self._tell_span
-        if tell is not None:
+        if self._tell_span is not None:
             try:
-                self._observed.measure(self._duration_s)
+                self._observed.measure(self._duration_s, self._context)
             except Exception as failure:  # noqa: BLE001 - telemetry never breaks the message
                 report("messaging.measure", failure)
-        if self._is_noted:
+        if self._line_context is not None:
             try:
-                self._observed.note(self._work, self._duration_s, self._ended_ns)
+                note = self._observed.note
+                self._line_context.run(note, self._work, self._duration_s, self._ended_ns)
             except Exception as failure:  # noqa: BLE001 - as above
                 report("messaging.note", failure)
-        if tell is not None:
+        if self._tell_span is not None:
             try:
-                tell(None, NOTHING)
+                self._tell_span(None, NOTHING)
             except Exception as failure:  # noqa: BLE001 - as above
                 report("messaging.end", failure)

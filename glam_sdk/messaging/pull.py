@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import nats.errors
 import orjson
@@ -24,9 +23,6 @@ from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.stepping import DONE
 from glam_sdk.messaging.write_buffer import put
 
-if TYPE_CHECKING:
-    from glam_sdk.messaging.work import Work
-
 _EXPIRES: Final = timedelta(seconds=30)
 _CLOSE_TIMEOUT_S: Final = 2.0
 _ACK: Final = "$JS.ACK."
@@ -36,9 +32,23 @@ _HEARTBEAT: Final = "100"
 _ENDED: Final = frozenset({"404", "408"})
 
 
-@dataclass(slots=True, eq=False)
 class JetStreamMessage:
-    """Show a JetStream message as the pipeline wants it."""
+    """Show a JetStream message as the pipeline wants it.
+
+    The source fills it in: a constructor of so many values would cost as much as all the rest.
+    """
+
+    __slots__ = (
+        "body",
+        "client",
+        "deliveries",
+        "headers",
+        "key",
+        "repeats",
+        "reply",
+        "stream",
+        "subject",
+    )
 
     client: Client
     reply: str
@@ -49,10 +59,8 @@ class JetStreamMessage:
     stream: str
     key: MessageKey
     deliveries: int
-    repeats: int = 0
+    repeats: int
     """How often the server delivered it again while it was held here."""
-    prepared: Work | None = None
-    """What was made of it before its turn came."""
 
     def merge(self, copy: JetStreamMessage) -> None:
         """Be settled by what the server knows now; it delivered the message again."""
@@ -62,12 +70,13 @@ class JetStreamMessage:
     @property
     def sequence(self) -> int:
         """Position in the stream."""
-        return self.key[0]
+        return int(self.key.partition(".")[0])
 
     @property
     def stored_at(self) -> datetime:
         """When the stream took it."""
-        return datetime.fromtimestamp(self.key[1] / 1_000_000_000, UTC)
+        stored_ns = int(self.key.partition(".")[2])
+        return datetime.fromtimestamp(stored_ns / 1_000_000_000, UTC)
 
     def ack(self) -> Coroutine[Any, Any, None]:
         """Settle it: handled."""
@@ -117,6 +126,10 @@ class PullSource:
         self._patience_s = idle_heartbeat.total_seconds() * 2.5
         self._deliver = deliver
         self._inbox = client.new_inbox()
+        self._before: str | None = None
+        """What replies to messages begin with, all alike."""
+        self._behind = 5
+        """How many tokens there are behind it."""
         self._left = 0
         self._problem: str | None = None
         self._heard_at = 0.0
@@ -176,28 +189,42 @@ class PullSource:
         self, subject: str, reply: str, headers: Mapping[str, str], body: bytes
     ) -> None:
         self._heard_at = monotonic()
-        if not reply.startswith(_ACK):
-            self._note(headers)
-            return
-        # Before these: "$JS.ACK.", and in newer servers domain and account.
-        # Behind them in newer servers: one that is random.
-        tokens = reply.split(".")
-        at = 2 if len(tokens) == _SHORT else 4
+        tokens = reply.rsplit(".", self._behind)
+        if tokens[0] != self._before:
+            if not reply.startswith(_ACK):
+                self._note(headers)
+                return
+            tokens = self._learn(reply)
         self._left -= 1
-        self._deliver(
-            JetStreamMessage(
-                self._client,
-                reply,
-                subject,
-                body,
-                headers,
-                tokens[at],
-                (int(tokens[at + 3]), int(tokens[at + 5])),
-                int(tokens[at + 2]),
-            )
-        )
+        message = JetStreamMessage()
+        message.client = self._client
+        message.reply = reply
+        message.subject = subject
+        message.body = body
+        message.headers = headers
+        message.stream = self._stream
+        message.key = f"{tokens[2]}.{tokens[4]}"
+        message.deliveries = 1 if tokens[1] == "1" else int(tokens[1])
+        message.repeats = 0
+        self._deliver(message)
         if self._left <= 0:
             self._wake()
+
+    def _learn(self, reply: str) -> list[str]:
+        """Return the tokens of a reply, the constant ones together, and remember those.
+
+        Raises:
+            ValueError: No server sends such a reply.
+        """
+        # "$JS.ACK", in newer servers domain and account, stream and consumer.
+        # Behind what differs in each message there may be a random one in newer servers.
+        count = reply.count(".") + 1
+        if count < _SHORT:
+            raise ValueError(f"A message came with the reply {reply!r}, which says no position.")
+        self._behind = count - (4 if count == _SHORT else 6)
+        tokens = reply.rsplit(".", self._behind)
+        self._before = tokens[0]
+        return tokens
 
     def _note(self, headers: Mapping[str, str]) -> None:
         status = headers.get(api.Header.STATUS.value)

@@ -11,39 +11,42 @@ own parser reads it. This is known to work, and imported, with the versions that
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
+from collections.abc import Mapping
 from typing import Final
 
+from nats.aio.client import Client
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from glam_sdk._internal.guard import report
 from glam_sdk.messaging.header_lines import HeaderBlock
 from glam_sdk.messaging.inline import Messages
 
-_LINE_END: Final = b"\r\n"
-_NO_STATUS: Final = b"NATS/1.0\r\n"
-_LEAST, _ALL = 4, 6
-_WORDS: Final = {"MSG": (_LEAST, 5), "HMSG": (_ALL,)}
-"""How many words a line has that announces a message: HMSG, subject, subscription, where an answer
-goes to, which not every message says, length of the headers, and of both together."""
+_FRAME: Final = len("NATS/1.0\r\n")
 _LONG: Final = 128 * 1024
 """Of an unfinished message; from here on the client collects the rest."""
+_SIZES: Final = 1024
 
-
-@lru_cache(1024)  # sizes come again and again, and to read one costs more
-def _number(word: str) -> int:
-    """Return a number that is written in digits and nothing else.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if not (word.isascii() and word.isdigit()):
-        raise ValueError(word)
-    return int(word)
+# Subject and subscription, where an answer goes to, sizes: of the headers, and of both together.
+# A word is what comes before a blank: to look for line ends at each of its characters costs as much
+# as all the rest, so that is done afterwards. What comes last may not be whole yet.
+_WITH_HEADERS: Final = re.compile(
+    rb"HMSG ([^ ]++ [0-9]{1,9}+) ([^ ]++) ([0-9]{1,9}+ [0-9]{1,9}+)\r\n"
+    rb"(?=NATS/1\.0\r\n|.{0,9}\Z)"
+).match
+# Not each of them says where an answer goes to.
+_BARE: Final = re.compile(
+    rb"MSG ([^ \r\n]++ [0-9]{1,9}+) (?:([^ \r\n]++) )?([0-9]{1,9}+)\r\n"
+).match
 
 
 class QuickParser(Parser):
     """Read what the server sends to one client."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._sizes: dict[bytes, tuple[int, int]] = {}
+        """By how they are written; the same come again and again, and to read them costs more."""
 
     async def parse(self, data: bytes = b"") -> None:
         """Read what came next."""
@@ -65,34 +68,57 @@ class QuickParser(Parser):
 
         Return where the rest begins, and whether that is a message of ours whose end is to come.
         """
-        subscriptions, stats = self.nc._subs, self.nc.stats
-        at = 0
-        while (line_end := data.find(_LINE_END, at)) > 0:
-            try:
-                words = data[at:line_end].decode().split(" ")
-                if len(words) not in _WORDS.get(words[0], ()):
+        headers: Mapping[str, str]
+        subscriptions, sizes, stats = self.nc._subs, self._sizes, self.nc.stats
+        at = count = carried = 0
+        last, all_of_it = b"", len(data)
+        try:
+            while found := _WITH_HEADERS(data, at) or _BARE(data, at):
+                said, reply, announced = found.groups()
+                try:
+                    if said != last:  # as of many in a row only the first one
+                        word, number = said.split(b" ")
+                        last, subject, sid = said, word.decode(), int(number)
+                    reply = reply.decode() if reply else ""
+                    headers_size, size = sizes.get(announced) or self._learn(announced)
+                except ValueError:
                     break
-                subscription, size = subscriptions.get(_number(words[2])), _number(words[-1])
-                headers_size = _number(words[4]) if len(words) == _ALL else 0
-            except ValueError:
-                break
-            if subscription is None or type(subscription._future) is not Messages:
-                break
-            start = line_end + 2
-            body_start, end = start + headers_size, start + size
-            if end + 2 > len(data):
-                return at, True
-            if subscription._max_msgs or (headers_size and not data.startswith(_NO_STATUS, start)):
-                break
-            lines = data[start + len(_NO_STATUS) : body_start]
-            headers = HeaderBlock(lines) if lines else {}
-            answer_to = words[3] if len(words) > _LEAST else ""
-            at = end + 2
-            subscription._received += 1
-            stats["in_msgs"] += 1
-            stats["in_bytes"] += end - body_start
-            try:
-                subscription._future.take(words[1], answer_to, headers, data[body_start:end])
-            except Exception as failure:  # noqa: BLE001 - as in give, whose call would be felt
-                report("messaging.receive", failure)
-        return at, False
+                subscription = subscriptions.get(sid)
+                if subscription is None or type(future := subscription._future) is not Messages:
+                    break
+                if subscription._max_msgs or "\n" in subject or "\n" in reply:
+                    break
+                start = found.end()
+                body_start, end = start + headers_size, start + size
+                if end + 2 > all_of_it:
+                    return at, True
+                at, count, carried = end + 2, count + 1, carried + end - body_start
+                subscription._received += 1
+                if headers_size > _FRAME:
+                    headers = HeaderBlock()
+                    headers.raw = data[start + _FRAME : body_start]
+                else:
+                    headers = {}
+                try:
+                    future.take(subject, reply, headers, data[body_start:end])
+                except Exception as failure:  # noqa: BLE001 - as in give, whose call would be felt
+                    report("messaging.receive", failure)
+            return at, False
+        finally:
+            stats["in_msgs"] += count
+            stats["in_bytes"] += carried
+
+    def _learn(self, announced: bytes) -> tuple[int, int]:
+        """Return how long the headers are, and they and the body; remember it.
+
+        Raises:
+            ValueError: These are no headers.
+        """
+        headers, _, both = announced.rpartition(b" ")
+        headers_size, size = int(headers or 0), int(both)
+        if 0 < headers_size < _FRAME or size < headers_size:
+            raise ValueError(announced)
+        if len(self._sizes) >= _SIZES:
+            self._sizes.clear()
+        self._sizes[announced] = headers_size, size
+        return headers_size, size

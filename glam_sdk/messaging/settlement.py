@@ -51,12 +51,10 @@ class Settlement:
         self._lanes = lanes
         self._with = surroundings
         self._histories = histories
-        self._done: dict[MessageKey, None] = {}
-        self._done_before: dict[MessageKey, None] = {}
-
-    def knows(self, message: Incoming) -> bool:
-        """Tell whether this process has settled a message before."""
-        return message.key in self._done or message.key in self._done_before
+        self.done: dict[MessageKey, None] = {}
+        """What this process has settled lately."""
+        self.done_before: dict[MessageKey, None] = {}
+        """What it settled before that."""
 
     async def repeat(self, message: Incoming) -> None:
         """Settle a message again that this process has settled before."""
@@ -122,9 +120,9 @@ class Settlement:
         await _send(message, message.term(given_up.reason))
 
     def _note_done(self, message: Incoming) -> None:
-        self._done[message.key] = None
-        if len(self._done) >= _REMEMBERED:
-            self._done, self._done_before = {}, self._done
+        self.done[message.key] = None
+        if len(self.done) >= _REMEMBERED:
+            self.done, self.done_before = {}, self.done
 
 
 async def _send(message: Incoming, settlement: Awaitable[None]) -> None:

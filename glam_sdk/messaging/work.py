@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
@@ -21,28 +20,44 @@ if TYPE_CHECKING:
 HANDLED: Final = "handled"
 
 
-@dataclass(slots=True, eq=False)
 class Work:
-    """Hold what is known about one message while it is being handled."""
+    """Hold what is known about one message while it is being handled.
+
+    The pipeline fills it in: a constructor of so many values would cost as much again.
+    """
+
+    __slots__ = (
+        "carried",
+        "envelope",
+        "history",
+        "lane",
+        "links",
+        "malformed",
+        "message",
+        "number",
+        "outcome",
+        "replay_for",
+        "sender",
+    )
 
     message: Incoming
-    decoded: Envelope | MalformedEventError | None
-    """None once it was refused for that: the error has been here, and would keep itself alive."""
     envelope: Envelope | None
-    """Of what could be decoded."""
+    """None where it could not be decoded."""
+    malformed: MalformedEventError | None
+    """Why not; gone once it was refused for that, because it would keep itself alive."""
     lane: Lane
     carried: dict[str, object]
     """What the sender's context has besides its span, such as baggage."""
-    sender: SpanContext | None = None
+    sender: SpanContext | None
     """The sender's span, if its trace is continued."""
-    links: tuple[Link, ...] = ()
+    links: tuple[Link, ...]
     """To the sender's span, if its trace is not continued."""
-    replay_for: str | None = None
+    replay_for: str | None
     """The one consumer a replay is for."""
-    history: History = NOTHING
-    number: int = 1
+    history: History
+    number: int
     """Of the attempt."""
-    outcome: str = HANDLED
+    outcome: str
     """Of an attempt that went well."""
 
     @property

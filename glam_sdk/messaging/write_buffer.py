@@ -21,6 +21,7 @@ from glam_sdk.messaging.header_lines import USUAL
 if inline.IS_INLINE:
     from nats.aio.transport import TcpTransport
 
+    _CONNECTED: Final = Client.CONNECTED
 _CROWDED_BYTES: Final = 1_000_000  # the client begins to wait for the socket at twice that
 _NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _FRAME: Final = len("NATS/1.0\r\n\r\n")
@@ -72,9 +73,10 @@ def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = 
         return False
     # The buffer has no public door.
     queue, flusher = client._flush_queue, client._flusher_task  # noqa: SLF001
+    waiting_bytes = client._pending_data_size  # noqa: SLF001
     if (
-        client._status != Client.CONNECTED  # noqa: SLF001
-        or client._pending_data_size > _CROWDED_BYTES  # noqa: SLF001
+        client._status != _CONNECTED  # noqa: SLF001
+        or waiting_bytes > _CROWDED_BYTES
         or queue is None
         or flusher is None
         or flusher.done()
@@ -92,7 +94,7 @@ def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = 
         else:
             return True
     pending.append(command)
-    client._pending_data_size += len(command)  # noqa: SLF001
+    client._pending_data_size = waiting_bytes + len(command)  # noqa: SLF001
     if queue.empty():
         queue.put_nowait(asyncio.Future())
     return True

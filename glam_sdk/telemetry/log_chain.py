@@ -16,12 +16,10 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
-    attach,
-    detach,
-    get_current,
     set_value,
 )
 
+from glam_sdk._internal.current_context import attach, detach, get_current
 from glam_sdk._internal.guard import guarded
 from glam_sdk.telemetry.log_encoding import (
     current_exception,

@@ -13,6 +13,7 @@ from opentelemetry import context as otel
 from opentelemetry.trace import Span
 
 from glam_sdk import context as ids
+from glam_sdk._internal.current_context import attach, get_current
 
 FIELDS_KEY: Final = otel.create_key("glam.log_fields")
 # They are the current span's: a line can never name another trace than the one it belongs to.
@@ -32,8 +33,8 @@ def set_request_context(**fields: Any) -> None:
     Args:
         **fields: Such as ``user_id``; a value of None takes the field away.
     """
-    current = otel.get_current()
-    holder = otel.get_value(HOLDER_KEY, current)
+    current = before = get_current()
+    holder = current.get(HOLDER_KEY)
     merged = holder if isinstance(holder, dict) else dict(request_context(current))
     for key, value in fields.items():
         if key in _OF_THE_SPAN:
@@ -49,17 +50,17 @@ def set_request_context(**fields: Any) -> None:
     # Not detached here: whoever attached the surrounding context puts the one before it back.
     if merged is not holder:
         current = otel.set_value(FIELDS_KEY, merged, current)
-    if current is not otel.get_current():
-        otel.attach(current)
+    if current is not before:
+        attach(current)
 
 
 def clear_request_context() -> None:
     """Take the fields of :func:`set_request_context` off again; the ids stay."""
-    holder = otel.get_value(HOLDER_KEY)
+    holder = get_current().get(HOLDER_KEY)
     if isinstance(holder, dict):
         holder.clear()
     else:
-        otel.attach(otel.set_value(FIELDS_KEY, _NONE))
+        attach(otel.set_value(FIELDS_KEY, _NONE))
 
 
 def with_request_fields(span: Span, carried: dict[str, object]) -> otel.Context:
@@ -79,10 +80,11 @@ def with_request_fields(span: Span, carried: dict[str, object]) -> otel.Context:
 
 def request_context(context: otel.Context | None = None) -> Mapping[str, Any]:
     """Return the fields that log lines get; do not change them."""
-    holder = otel.get_value(HOLDER_KEY, context)
+    found = get_current() if context is None else context
+    holder = found.get(HOLDER_KEY)
     if isinstance(holder, dict):
         return holder
-    fields = otel.get_value(FIELDS_KEY, context)
+    fields = found.get(FIELDS_KEY)
     return fields if isinstance(fields, Mapping) else _NONE
 
 

@@ -92,7 +92,7 @@ class LineWriter:
         self._is_failing = False
         self._untold = 0
 
-    def __call__(self, line: bytes) -> None:
+    def write(self, line: bytes) -> None:
         """Hand over one line, without its newline; never raises."""
         if self._thread is None and not self._start():
             self._write([line])
@@ -105,6 +105,8 @@ class LineWriter:
             queue.put(line)  # safe in signal handlers and finalizers, unlike any lock
         else:
             self._lose(1)
+
+    __call__ = write
 
     @property
     def waiting(self) -> int:

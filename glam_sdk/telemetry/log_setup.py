@@ -96,11 +96,11 @@ def open_outputs(settings: Settings) -> Callable[[bytes], None]:
     _outputs.file = _open_file(settings)
     first, second = _outputs.stdout, _outputs.file
     if second is None:
-        return first
+        return first.write  # a method costs less than an object that can be called
 
     def write_both(line: bytes) -> None:
-        first(line)
-        second(line)
+        first.write(line)
+        second.write(line)
 
     return write_both
 

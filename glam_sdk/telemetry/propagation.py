@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from opentelemetry import propagate
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 
+from glam_sdk._internal.current_context import get_current
 from glam_sdk.telemetry.w3c import PlainHeaders
 
 TextHeaders = Mapping[str, str] | Iterable[tuple[str, str]]

@@ -7,10 +7,10 @@ from contextlib import suppress
 from contextvars import Token
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.trace import (
     Link,
     Span,
@@ -22,6 +22,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
+from glam_sdk._internal.current_context import attach, detach
 from glam_sdk._internal.guard import guarded, report
 from glam_sdk._internal.version import __version__
 from glam_sdk.errors import GlamBaseError
@@ -117,10 +118,27 @@ def later(tracer: Tracer, make: Callable[..., BegunAttributes], *about: object) 
     return {**shared, **own}
 
 
-Begun = BegunAttributes | LaterAttributes
-StartChild = Callable[[str, SpanKind, trace.SpanContext | None, Begun], Span | None]
-"""Starts a span of a name and kind below a valid parent, or none, that needs no context for it;
-None where somebody wants to see that context."""
+class StartChild(Protocol):
+    """Starts a span of a name and kind below a valid parent, or none, without a context for it."""
+
+    def __call__(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: trace.SpanContext | None,
+        begun: BegunAttributes | Callable[..., BegunAttributes],
+        about: tuple[Any, ...] | None = None,
+        /,
+    ) -> Span | None:
+        """Return the span; None where somebody wants to see the context it starts in.
+
+        Args:
+            name: Of the span.
+            kind: OpenTelemetry span kind.
+            parent: Its ids.
+            begun: The attributes; or what makes them, where the span is recorded, of `about`.
+            about: What they are made of.
+        """
 
 
 def child_starter(tracer: Tracer) -> StartChild | None:

@@ -7,13 +7,16 @@ is a plain ``traceparent`` and a few plain words of baggage; the rest is left to
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Mapping
 from typing import Final
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from glam_sdk.context import BAGGAGE_KEY, CORRELATION_ID_KEY, SPAN_KEY
@@ -23,37 +26,42 @@ _MEMBER: Final = re.compile(r"([A-Za-z0-9_.\-]+)=([A-Za-z0-9_.:/@\-]*)\Z")
 _WORDS: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}=[A-Za-z0-9_.\-]{0,128}\Z")
 _LONGEST: Final = 512
 _FEW: Final = 8
-_FLAGS: Final = {str(bits): trace.TraceFlags(bits) for bits in range(4)}
+FLAGS: Final = tuple(trace.TraceFlags(bits) for bits in range(4))
+"""Trace flags, by their bits."""
+_FLAGS: Final = {str(bits): flags for bits, flags in enumerate(FLAGS)}
+_number: Final = int.from_bytes  # with unhexlify it is quicker than int(digits, 16)
 _new_context: Final = tuple.__new__
 _STANDARD: Final = frozenset({TraceContextTextMapPropagator, W3CBaggagePropagator})
 
 
-Received = tuple[dict[str, object], trace.SpanContext]
+Received = tuple[dict[str, object], SpanContext]
 """What a sender's context has besides its span, and the ids of that span; invalid if none."""
 
 
-def context_of(carried: Mapping[str, object], sender: trace.SpanContext | None) -> Context:
+def context_of(carried: Mapping[str, object], sender: SpanContext | None) -> Context:
     """Return the sender's context, with its span where there is one."""
     if sender is None or not sender.is_valid:
         return Context(carried)
     return Context({**carried, SPAN_KEY: trace.NonRecordingSpan(sender)})
 
 
-def sender_of(trace_digits: str, span_digits: str, flags: str) -> trace.SpanContext | None:
+def sender_of(
+    trace_digits: str | bytes, span_digits: str | bytes, flags: trace.TraceFlags
+) -> SpanContext | None:
     """Return the sender's span, or None where its ids are not valid.
 
     Args:
         trace_digits: 32 hexadecimal digits.
         span_digits: 16 of them.
-        flags: The last digit of the trace flags, 0 to 3.
+        flags: One of `FLAGS`.
     """
-    trace_id, span_id = int(trace_digits, 16), int(span_digits, 16)
+    trace_id, span_id = _number(unhexlify(trace_digits)), _number(unhexlify(span_digits))
     if not (trace_id and span_id):
         return None
     # The constructor would look once more whether they are valid, for as much again.
     return _new_context(
-        trace.SpanContext,
-        (trace_id, span_id, True, _FLAGS[flags], trace.DEFAULT_TRACE_STATE, True),
+        SpanContext,
+        (trace_id, span_id, True, flags, DEFAULT_TRACE_STATE, True),
     )
 
 
@@ -82,7 +90,8 @@ class PlainHeaders:
             found = _PARENT.match(parent)
             if found is None:
                 return None
-            said = sender_of(*found.groups())
+            trace_digits, span_digits, flags = found.groups()
+            said = sender_of(trace_digits, span_digits, _FLAGS[flags])
             if said is None:
                 return None
             sender = said
@@ -115,7 +124,7 @@ class PlainHeaders:
 
     def are_standard(self) -> bool:
         """Tell whether the process uses the standard propagators, and no others."""
-        propagator = propagate.get_global_textmap()
+        propagator = get_global_textmap()
         if propagator is not self._propagator:
             self._propagator = propagator
             self._is_standard = (

@@ -74,8 +74,8 @@ class _Delivered:
         return self.stored.stored_at
 
     @property
-    def key(self) -> tuple[int, int]:
-        return self.stored.sequence, int(self.stored.stored_at.timestamp() * 1_000_000_000)
+    def key(self) -> str:
+        return f"{self.sequence}.{int(self.stored_at.timestamp() * 1_000_000_000)}"
 
     async def ack(self) -> None:
         self.again = False

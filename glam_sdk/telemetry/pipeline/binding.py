@@ -15,8 +15,9 @@ from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
 from opentelemetry.trace import TraceFlags
 
 from glam_sdk.context import SPAN_KEY
-from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Record, Source, recorder
+from glam_sdk.telemetry.pipeline.bound_series import IsWanted, Source, recorder
 from glam_sdk.telemetry.pipeline.shared_resource import SharedResourceMeterProvider
+from glam_sdk.telemetry.series import Record
 
 
 class _Measurement:
@@ -62,12 +63,12 @@ class GlamMeterProvider(SharedResourceMeterProvider):
                 seen = readers
             return measure
 
-        def anew(value: float) -> None:
+        def anew(value: float, context: Context | None = None) -> None:
             found = look_up()
             if found is None:
-                _plainly(instrument, value, attributes)
+                _plainly(instrument, value, attributes, context)
             else:
-                found(value)
+                found(value, context)
 
         return look_up() or anew
 
@@ -92,11 +93,12 @@ def _slowly(
     """Return what measures by an aggregation's own method."""
     consumer, readers, anew = source
 
-    def record(value: float) -> None:
+    def record(value: float, context: Context | None = None) -> None:
         if consumer._reader_storages is not readers:  # noqa: SLF001 - as in bound_series
-            anew(value)
+            anew(value, context)
             return
-        context = get_current()
+        if context is None:
+            context = get_current()
         measurement = _Measurement()
         measurement.value = value
         measurement.attributes = attributes
@@ -107,10 +109,12 @@ def _slowly(
     return record
 
 
-def _plainly(instrument: Any, value: float, attributes: Mapping[str, Any]) -> None:
+def _plainly(
+    instrument: Any, value: float, attributes: Mapping[str, Any], context: Context | None
+) -> None:
     for method in ("add", "record", "set"):
         if hasattr(instrument, method):
-            getattr(instrument, method)(value, attributes)
+            getattr(instrument, method)(value, attributes, context)
             return
 
 

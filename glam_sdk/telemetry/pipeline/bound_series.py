@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping
 from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics._internal.aggregation import (
     _ExplicitBucketHistogramAggregation,
     _SumAggregation,
 )
 
-Record = Callable[[float], None]
+from glam_sdk._internal.current_context import get_current
+from glam_sdk.telemetry.series import Record
+
 IsWanted = Callable[[float, Mapping[str, Any], Context], bool]
 """Tells whether a measurement may become an exemplar."""
 
@@ -54,13 +56,15 @@ def _histogram(
     consumer, readers, anew = source
     bounds = aggregation._boundaries
     size = len(bounds) + 1
+    # By `with` alone: acquire() and release() cost half as much, and leave the lock held for good
+    # where a signal's handler raises between the call and the `try`.
     lock, has_extremes = aggregation._lock, aggregation._record_min_max
     offer = aggregation._reservoir.offer
     due = [0.0] * size
 
-    def record(value: float) -> None:
+    def record(value: float, context: Context | None = None) -> None:
         if consumer._reader_storages is not readers:
-            return anew(value)
+            return anew(value, context)
         index = bisect_left(bounds, value)
         with lock:
             counts = aggregation._value
@@ -74,9 +78,11 @@ def _histogram(
                 if value > aggregation._max:  # noqa: PLR1730
                     aggregation._max = value
         now = monotonic()
-        if now >= due[index] and is_wanted(value, attributes, context := get_current()):
-            due[index] = now + _RENEWED_S
-            offer(value, time_ns(), attributes, context)
+        if now >= due[index]:
+            found = get_current() if context is None else context
+            if is_wanted(value, attributes, found):
+                due[index] = now + _RENEWED_S
+                offer(value, time_ns(), attributes, found)
         return None
 
     return record
@@ -90,9 +96,9 @@ def _sum(
     due = 0.0
     if not aggregation._instrument_is_monotonic:
         # What also falls shows a state; no format leads from one to a trace.
-        def change(value: float) -> None:
+        def change(value: float, context: Context | None = None) -> None:
             if consumer._reader_storages is not readers:
-                return anew(value)
+                return anew(value, context)
             with lock:
                 before = aggregation._value
                 aggregation._value = (0 if before is None else before) + value
@@ -100,17 +106,19 @@ def _sum(
 
         return change
 
-    def add(value: float) -> None:
+    def add(value: float, context: Context | None = None) -> None:
         nonlocal due
         if consumer._reader_storages is not readers:
-            return anew(value)
+            return anew(value, context)
         with lock:
             before = aggregation._value
             aggregation._value = (0 if before is None else before) + value
         now = monotonic()
-        if now >= due and is_wanted(value, attributes, context := get_current()):
-            due = now + _RENEWED_S
-            offer(value, time_ns(), attributes, context)
+        if now >= due:
+            found = get_current() if context is None else context
+            if is_wanted(value, attributes, found):
+                due = now + _RENEWED_S
+                offer(value, time_ns(), attributes, found)
         return None
 
     return add

@@ -99,11 +99,19 @@ def test_an_application_cannot_send_the_headers_twice(app, serve):
 
 @pytest.mark.parametrize("kind", [list, tuple, iter], ids=["list", "tuple", "iterator"])
 @pytest.mark.parametrize("theirs", [[b"X-Trace-ID"], [b"x-Request-id"], []])
+@pytest.mark.parametrize(
+    "name_type",
+    [bytes, bytearray, memoryview, lambda name: memoryview(bytearray(name))],
+    ids=["bytes", "bytearray", "memoryview", "writable memoryview"],
+)
 async def test_headers_of_any_spelling_are_replaced_and_the_message_stays_its_senders(
-    app, asgi, kind, theirs
+    app, asgi, kind, theirs, name_type
 ):
-    """An ASGI application may write names as it likes, and send the same message again."""
-    given = [(name, b"theirs") for name in (b"", b"x-more", *theirs, b"last")]
+    """An ASGI application may write names as it likes, and send the same message again.
+
+    Servers also take names that are not of the type which ASGI asks for.
+    """
+    given = [(name_type(name), b"theirs") for name in (b"", b"x-more", *theirs, b"last")]
     kept = kind(given)
     start = {"type": "http.response.start", "status": 200, "headers": kept}
 
@@ -118,6 +126,19 @@ async def test_headers_of_any_spelling_are_replaced_and_the_message_stays_its_se
     assert names == [b"", b"x-more", b"last", *ours]
     assert start == {"type": "http.response.start", "status": 200, "headers": kept}
     assert kind is not list or kept == given
+
+
+async def test_names_of_several_types_may_stand_side_by_side(app, asgi):
+    """What a server makes of each of them is the server's to decide."""
+    given = [(bytearray(b"one"), b"1"), ("X-Trace-ID", b"2"), ("x-two", b"3")]
+
+    async def raw(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": given})
+        await send({"type": "http.response.body", "body": b""})
+
+    app.mount("/raw", raw)
+    sent, _ = await asgi(app, {"type": "http.request"}, path="/raw/")
+    assert sent[0]["headers"][:2] == [given[0], given[2]]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import glam_sdk
 from glam_sdk.api import incoming
 from glam_sdk.api.incoming import read_headers
 from glam_sdk.config import HttpSettings
-from glam_sdk.context import with_ids
+from glam_sdk.context import BAGGAGE_KEY, with_ids
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -76,6 +76,64 @@ def test_of_many_members_the_first_are_taken():
     origin = origin_of(read_headers([(b"baggage", header)]), INTERNAL, Context())
     found = baggage.get_all(origin.context)
     assert [key for key in found if key.startswith("k")] == [f"k{n}" for n in range(64)]
+
+
+def test_of_many_short_members_the_first_are_taken():
+    """It is their number that counts, also where they are read in few steps."""
+    header = ",".join(f"{n}=" for n in range(100)).encode()
+    base = incoming.origin_of({b"baggage": header}, INTERNAL, Context())[2]
+    assert list(baggage.get_all(base)) == [str(n) for n in range(64)]
+
+
+_PARENTS = st.sampled_from(
+    [TRACEPARENT, TRACEPARENT[:-1] + b"0", TRACEPARENT[:-2] + b"ff", b"00-" + b"0" * 32 + b"-1-01"]
+)
+_MEMBERS = st.sampled_from(
+    [
+        b"tenant=acme",
+        b"correlation_id=c-1",
+        b"a=%20",
+        b"a=1;p",
+        b"a=1 , b=2",
+        b"x",
+        b"a=",
+        b"\xe9=1",
+    ]
+)
+_USUAL = st.fixed_dictionaries(
+    {},
+    optional={
+        b"traceparent": _PARENTS,
+        b"baggage": st.lists(_MEMBERS, max_size=4).map(b",".join) | _VALUES,
+        b"tracestate": st.sampled_from([b"v=1", b"nonsense"]),
+    },
+)
+
+
+@given(_USUAL, st.sampled_from([INTERNAL, EDGE]))
+def test_usual_headers_say_what_the_propagators_read_in_them(headers, settings):
+    """In a context that is not empty the propagators read them; in an empty one we do, mostly."""
+    sender, links, base, *_ = incoming.origin_of(headers, settings, Context())
+    their_sender, their_links, theirs, *_ = incoming.origin_of(
+        headers, settings, Context({"here": "before"})
+    )
+    assert sender == their_sender
+    assert [link.context for link in links] == [link.context for link in their_links]
+    assert baggage.get_all(base) == baggage.get_all(theirs)
+
+
+def test_what_a_caller_says_is_added_to_the_context_it_arrived_in():
+    """What the server's own context has stays, such as another instrumentation's entries."""
+    headers = {b"traceparent": TRACEPARENT, b"baggage": b"tenant=acme"}
+    base = incoming.origin_of(headers, INTERNAL, Context({"here": "before"}))[2]
+    assert (base["here"], baggage.get_all(base)) == ("before", {"tenant": "acme"})
+
+
+def test_baggage_of_no_known_kind_is_none():
+    """Where something else is in the place of baggage, the ids are a context's all the same."""
+    odd = Context({BAGGAGE_KEY: ["correlation_id"]})
+    assert glam_sdk.correlation_id(odd) is None
+    assert glam_sdk.correlation_id(Context(with_ids("r-1", "c-1", odd))) == "c-1"
 
 
 def test_several_baggage_headers_are_one_list():

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 import glam_sdk
@@ -270,6 +271,21 @@ async def test_a_call_within_the_process_is_a_request_of_its_own(app, asgi, tele
         await asgi(app)
     assert telemetry.tree() == "call CLIENT\n  GET SERVER"
     assert "http_server_request_duration_seconds_count{" in telemetry.scrape()
+
+
+async def test_a_processor_sees_the_very_span_that_a_request_was_made_under(app, asgi, telemetry):
+    """Where it is in this process, no stand-in with its ids takes its place."""
+    seen = []
+
+    class Parents(SpanProcessor):
+        def on_start(self, span, parent_context=None):
+            seen.append(trace.get_current_span(parent_context))
+
+    tracer = trace.get_tracer("here")
+    trace.get_tracer_provider().add_span_processor(Parents())
+    with tracer.start_as_current_span("call") as outer:
+        await asgi(app, path="/none")
+    assert seen[-1] is outer
 
 
 async def test_a_request_leaves_no_garbage(app, telemetry, asgi):

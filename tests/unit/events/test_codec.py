@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -184,3 +185,48 @@ def test_a_text_of_a_class_of_its_own_is_a_text():
     event = {"event_id": "e-1", "subject": Subjects.PLACED, "payload": {}}
     found = envelope_from({**event, "timestamp": "2026-01-15T10:30:45+00:00"})
     assert found.subject == "evt.orders.placed"
+
+
+class Text(str):
+    """Be a text that is not written as our own encoder writes it."""
+
+    __slots__ = ()
+
+
+USUAL = json.loads(encode(envelope(payload={"a": 1})))
+ODD = [None, "", 5, [], {}, {"correlation_id": "inner"}, "2026-01-15T10:30:45"]
+LATER = "2026-01-15T12:30:45+02:00"
+
+
+@pytest.mark.parametrize("name", ["nothing", *USUAL])
+@pytest.mark.parametrize("value", [*ODD, LATER, "left out"])
+def test_a_usual_event_is_read_as_any_other(name, value):
+    """The short way finds the same as the long one, and leaves to it what is wrong."""
+
+    def read(event):
+        try:
+            found = envelope_from(event)
+        except MalformedEventError as error:
+            return str(error)
+        return found, found.timestamp.tzinfo
+
+    event = {**USUAL, name: value}
+    if value == "left out":
+        del event[name]
+    texts = {name: Text(value) for name, value in event.items() if isinstance(value, str)}
+    assert read(event) == read({**event, **texts})
+
+
+def test_a_usual_event_cannot_be_changed():
+    """It is an envelope like any other."""
+    with pytest.raises(AttributeError):
+        decode(encode(envelope())).subject = "evt.x.y"
+
+
+def test_a_mapping_that_makes_what_it_has_not_is_not_asked_to():
+    """It is read as it is, and stays so."""
+    kept = json.loads(encode(envelope()))
+    del kept["metadata"], kept["correlation_id"]
+    asked = defaultdict(str, kept)
+    assert envelope_from(asked) == envelope_from(kept)
+    assert asked == kept

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from opentelemetry import context as otel
+from pydantic import BaseModel
 
 from glam_sdk import context
 from glam_sdk.events import (
@@ -20,6 +21,7 @@ from glam_sdk.events import (
     encode,
     envelope_of,
 )
+from glam_sdk.events.registry import reader_of
 
 
 class OrderPlaced(Event, subject="evt.orders.placed", version="1.2.0"):
@@ -172,3 +174,69 @@ def test_a_subject_belongs_to_one_class():
 
     with pytest.raises(ValueError, match=r"OrderClosed.*Twin"):
         EventRegistry([OrderClosed, Twin])
+
+
+def test_a_reader_reads_as_the_class_does():
+    """What fits, and what does not, with the same words."""
+    read = reader_of(OrderClosed)
+    good = Envelope("e", "evt.orders.closed", datetime.now(UTC), {"order_id": str(UUID(int=1))})
+    assert read(good) == OrderClosed.from_envelope(good)
+    bad = Envelope("e", "evt.orders.closed", datetime.now(UTC), {"order_id": "secret-value"})
+    with pytest.raises(MalformedEventError) as caught:
+        read(bad)
+    with pytest.raises(MalformedEventError) as expected:
+        OrderClosed.from_envelope(bad)
+    assert str(caught.value) == str(expected.value)
+    assert type(caught.value.__cause__) is type(expected.value.__cause__)
+
+
+def test_a_reader_asks_a_class_that_reads_its_payload_itself():
+    """By either of the methods that a class may change."""
+
+    class Moved(Event, subject="evt.orders.moved"):
+        place: str
+
+    class MovedFrom(Moved):
+        @classmethod
+        def from_envelope(cls, envelope):
+            return cls(place=envelope.payload["from"])
+
+    class MovedTo(Moved):
+        @classmethod
+        def model_validate(cls, obj, **options):
+            return super().model_validate({"place": obj["to"]}, **options)
+
+    sent = Envelope("e", "evt.orders.moved", datetime.now(UTC), {"from": "shop", "to": "home"})
+    assert reader_of(MovedFrom)(sent).place == "shop"
+    assert reader_of(MovedTo)(sent).place == "home"
+
+
+def test_a_reader_goes_by_a_model_that_is_rebuilt():
+    """Its schema may be made anew while its handler is bound."""
+
+    class Resized(Event, subject="evt.orders.resized"):
+        size: int
+
+    sent = Envelope("e", "evt.orders.resized", datetime.now(UTC), {"size": "large"})
+    read = reader_of(Resized)
+    with pytest.raises(MalformedEventError):
+        read(sent)
+    Resized.model_fields["size"].annotation = str
+    Resized.model_rebuild(force=True)
+    assert read(sent).size == "large"
+
+
+def test_a_reader_can_be_made_before_a_class_is_complete():
+    """A field's class may be declared further down in the module."""
+
+    class Shipped(Event, subject="evt.orders.shipped"):
+        to: Address
+
+    read = reader_of(Shipped)
+
+    class Address(BaseModel):
+        city: str
+
+    Shipped.model_rebuild()
+    sent = Envelope("e", "evt.orders.shipped", datetime.now(UTC), {"to": {"city": "Oslo"}})
+    assert read(sent).to.city == "Oslo"

@@ -330,3 +330,21 @@ def test_a_forked_child_does_not_do_what_is_its_parents(done, later):
 
     asyncio.run(serve())
     assert done == [1]
+
+
+def test_what_may_be_done_anywhere_takes_no_copy_of_the_context():
+    """It is done with the others, in their order."""
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    seen = []
+    here = Afterwards(lambda item: seen.append((item, variable.get())))
+    anywhere = Afterwards(lambda item: seen.append((item, variable.get())), anywhere=True)
+
+    async def serve():
+        with serving():
+            for number, later in enumerate([here, anywhere, here], 1):
+                context = contextvars.copy_context()
+                context.run(variable.set, number)
+                context.run(later, number)
+
+    asyncio.run(serve())
+    assert seen == [(1, 1), (2, 0), (3, 3)]

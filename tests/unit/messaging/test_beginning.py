@@ -7,16 +7,24 @@ import gc
 import weakref
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from types import coroutine
+from types import SimpleNamespace, coroutine
 
 import pytest
 
 from glam_sdk.events import Event, encode, envelope_of
-from glam_sdk.messaging import AlreadyHandled, ConsumerPolicy, Delivery, HandlerSpec, Retry
+from glam_sdk.messaging import (
+    AlreadyHandled,
+    ConsumerPolicy,
+    Delivery,
+    HandlerSpec,
+    Pacing,
+    Retry,
+)
 from glam_sdk.messaging.delivery import no_scope
 from glam_sdk.messaging.handlers import bind
 from glam_sdk.messaging.header_lines import HeaderBlock
 from glam_sdk.messaging.pipeline import Pipeline
+from glam_sdk.messaging.stepping import DONE
 from glam_sdk.messaging.surroundings import Surroundings
 
 
@@ -28,11 +36,12 @@ class Message:
     subject, stream, headers = Placed.event_subject, "ORDERS", {}
     repeats = 0
 
-    def __init__(self, deliveries=1, ack=None):
-        self.key = self.sequence, _ = id(self), 0
+    def __init__(self, deliveries=1, ack=None, number=1):
+        self.sequence = id(self)
+        self.key = f"{self.sequence}.0"
         self.deliveries = deliveries
         self.settled = []
-        envelope = envelope_of(Placed(number=1), source_service="orders")
+        envelope = envelope_of(Placed(number=number), source_service="orders")
         self.body, self.stored_at = encode(envelope), envelope.timestamp
         self._ack = ack
 
@@ -87,6 +96,19 @@ async def test_nothing_is_left_of_what_does_not_wait(pipeline_of):
     assert message.settled == ["ack"]
 
 
+async def test_what_was_prepared_for_another_message_is_not_handled(pipeline_of):
+    """Whatever mixed them up, a message is acked for its own event alone."""
+    seen = []
+
+    async def see(event: Placed) -> None:
+        seen.append(event.number)
+
+    pipeline, one, two = pipeline_of(see), Message(number=1), Message(number=2)
+    assert pipeline.begin(two, pipeline.prepare(one)) is None
+    assert pipeline.begin(one, pipeline.prepare(one)) is None
+    assert seen == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("handler", "settled"), [(wait, "ack"), (fail, "nak"), (ask, "nak"), (answer, "ack")]
 )
@@ -104,6 +126,48 @@ async def test_an_acknowledgement_that_waits_is_awaited(pipeline_of):
     left = pipeline_of(succeed).begin(message)
     gate.set()
     await left
+    assert message.settled == ["ack"]
+
+
+async def test_what_goes_well_at_once_makes_up_for_failures(pipeline_of):
+    """So that a handler which fails now and then is not slowed down."""
+    failing = [True, True, False, True, True]
+
+    async def now_and_then(event: Placed) -> None:
+        if failing.pop(0):
+            raise RuntimeError("no")
+
+    pipeline = pipeline_of(now_and_then, pacing=Pacing(after=3))
+    for message in [Message() for _ in failing]:
+        await pipeline.process(message)
+    assert not failing
+    assert not pipeline.slowed
+
+
+async def test_a_failure_is_remembered_where_the_server_forgot_it(pipeline_of):
+    """A server that was killed counts deliveries anew."""
+    attempts = []
+
+    async def note(event: Placed, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise RuntimeError("no")
+
+    pipeline, message = pipeline_of(note), Message(deliveries=1)
+    await pipeline.process(message)
+    await pipeline.process(message)
+    assert attempts == [1, 2]
+
+
+async def test_what_was_settled_long_ago_is_known_again(pipeline_of):
+    """Also when 25 000 others have been since."""
+    pipeline, message = pipeline_of(succeed), Message()
+    pipeline.begin(message)
+    message.settled.clear()
+    for number in range(25_000):
+        other = SimpleNamespace(key=number, deliveries=1, ack=lambda: DONE)
+        pipeline._settlement.finish(other)
+    message.body = b"not read again"
+    await pipeline.begin(message)
     assert message.settled == ["ack"]
 
 
@@ -221,7 +285,8 @@ def test_a_handler_that_asks_for_headers_gets_a_dict(pipeline_of):
         got.append(delivery.headers)
 
     message = Message()
-    message.headers = HeaderBlock(b"x-tenant: a\r\n\r\n")
+    message.headers = HeaderBlock()
+    message.headers.raw = b"x-tenant: a\r\n\r\n"
     assert pipeline_of(look).begin(message) is None
     assert got == [{"x-tenant": "a"}]
     assert type(got[0]) is dict

@@ -73,7 +73,9 @@ SUBJECT = "evt.orders.placed"
 def work_of(event_id="e-1", sequence=7, *, number=1, outcome=HANDLED, subject=SUBJECT):
     envelope = Envelope(event_id, subject, datetime(2026, 1, 15, tzinfo=UTC), {})
     message = SimpleNamespace(subject=subject, stream="ORDERS", sequence=sequence)
-    return Work(message, envelope, envelope, None, {}, number=number, outcome=outcome)
+    work = Work()
+    work.message, work.envelope, work.number, work.outcome = message, envelope, number, outcome
+    return work
 
 
 def tell(

@@ -63,7 +63,8 @@ def test_a_block_is_read_once_when_somebody_asks(monkeypatch):
     monkeypatch.setattr(
         header_lines, "parsed_lines", lambda lines: read.append(lines) or parsed_lines(lines)
     )
-    block = HeaderBlock(raw)
+    block = HeaderBlock()
+    block.raw = raw
     assert not read
     assert block == {"x-a": "1", "x-b": "2"}
     assert (dict(block), len(block), block.get("x-c")) == ({"x-a": "1", "x-b": "2"}, 2, None)

@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 
 from glam_sdk.events import Event, encode, envelope_of
-from glam_sdk.messaging import ConsumerPolicy, HandlerSpec
+from glam_sdk.messaging import ConsumerPolicy, HandlerSpec, Pacing
 from glam_sdk.messaging.handlers import bind
 from glam_sdk.messaging.intake import Intake
 from glam_sdk.messaging.pipeline import Pipeline
 from glam_sdk.messaging.surroundings import Surroundings
+from glam_sdk.messaging.work import Work
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -23,10 +24,10 @@ class Placed(Event, subject="evt.orders.placed"):
 
 class Message:
     subject, stream, headers = Placed.event_subject, "ORDERS", {}
-    repeats, deliveries, prepared = 0, 1, None
+    repeats, deliveries = 0, 1
 
     def __init__(self, number):
-        self.key = self.sequence, _ = number, 0
+        self.sequence, self.key = number, f"{number}.0"
         self.settled = []
         envelope = envelope_of(Placed(number=number), source_service="orders")
         self.body, self.stored_at = encode(envelope), envelope.timestamp
@@ -61,7 +62,8 @@ async def until(condition):
             await asyncio.sleep(0)
 
 
-async def test_a_message_that_was_handed_back_is_gone(intake_of):
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_a_message_that_was_handed_back_is_gone(intake_of, is_broken):
     """The garbage collector is not needed for what was prepared and never begun."""
     gate = asyncio.Event()
 
@@ -70,12 +72,14 @@ async def test_a_message_that_was_handed_back_is_gone(intake_of):
 
     intake = intake_of(wait, concurrency=1)
     messages = [Message(1), Message(2)]
+    if is_broken:
+        messages[1].body = b"{"
     settled, gone = messages[1].settled, weakref.ref(messages[1])
     gc.disable()
     try:
         for message in messages:
             intake.take(message)
-        await until(lambda: messages[1].prepared)
+        await until(lambda: intake.running)  # then both have been prepared
         intake.close()
         await intake.hand_back()
         del message, messages[1]
@@ -97,12 +101,30 @@ async def test_a_message_that_waits_for_its_handler_is_prepared_anew(intake_of):
     messages = [Message(number) for number in range(100)]
     for message in messages:
         intake.take(message)
-    await until(lambda: intake.slowed and not intake.running and not intake._crew.has_ready)
+    await until(lambda: intake.slowed and not intake.running and not intake._crew.ready)
     waiting = intake.held()
     assert waiting
-    assert not any(message.prepared for message in waiting)
+    assert not any(isinstance(keeper, Work) for keeper in gc.get_referrers(*waiting))
     intake.close()
     await intake.hand_back()
+    await intake.stop()
+
+
+async def test_who_waits_for_a_slowed_handler_is_handled_when_it_works_again(intake_of):
+    """All at once, as soon as one went well."""
+
+    async def fail_at_first(event: Placed) -> None:
+        if event.number < 5:
+            raise RuntimeError("no")
+
+    pacing = Pacing(after=3, first_pause=timedelta(milliseconds=1))
+    intake = intake_of(fail_at_first, concurrency=20, pacing=pacing)
+    messages = [Message(number) for number in range(20)]
+    for message in messages:
+        intake.take(message)
+    await until(lambda: all(message.settled for message in messages))
+    assert [message.settled for message in messages] == [["nak"]] * 5 + [["ack"]] * 15
+    assert not intake.slowed
     await intake.stop()
 
 

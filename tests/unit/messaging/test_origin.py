@@ -91,6 +91,13 @@ BLOCKS = st.builds(
 )  # fmt: skip
 
 
+def block_of(raw):
+    """Return headers as a message has them that was read quickly."""
+    block = HeaderBlock()
+    block.raw = raw
+    return block
+
+
 def found_for(headers, known, age, *, is_read=True):
     """Return the origin of an event of that correlation id and age."""
     sent_at = datetime.now(UTC) - age
@@ -106,12 +113,14 @@ def found_for(headers, known, age, *, is_read=True):
     st.sampled_from([timedelta(0), timedelta(0), HOUR * 2]),
 )
 @example(USUAL, "c-2", timedelta(0))
+@example(USUAL + "x", "c-1", timedelta(0))
+@example(USUAL.replace("c-1", "c" * 129), "c-1", timedelta(0))
 @example(USUAL.replace("b7ad6b7169203331", "0" * 16), "c-1", timedelta(0))
 @example(USUAL.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), "c-1", timedelta(0))
 def test_a_block_of_headers_says_what_the_headers_say(block, known, age):
     """Whatever they are: what is taken from the block unread is what reading them finds."""
     raw = block.encode()
-    assert found_for(HeaderBlock(raw), known, age) == found_for(parsed_lines(raw), known, age)
+    assert found_for(block_of(raw), known, age) == found_for(parsed_lines(raw), known, age)
 
 
 @pytest.mark.parametrize("more", ["x-replay-for: billing\r\n", "x-replay-of: 1\r\n", "a: b\r\n"])
@@ -123,14 +132,23 @@ def test_a_nearly_usual_block_is_read(more, id_, flags, is_read):
     block = USUAL.replace("-01\r", f"-{flags}\r").replace("c-1", id_)
     for raw in (block.encode(), block.replace("\r\n\r\n", f"\r\n{more}\r\n").encode()):
         expected = found_for(parsed_lines(raw), None, timedelta(0), is_read=is_read)
-        assert found_for(HeaderBlock(raw), None, timedelta(0), is_read=is_read) == expected
+        assert found_for(block_of(raw), None, timedelta(0), is_read=is_read) == expected
+
+
+@pytest.mark.parametrize("id_", ["b7ad6b7169203331", "0af7651916cd43dd8448eb211c80319c"])
+def test_an_id_of_zeros_is_no_senders(id_):
+    """Neither in the block nor read (W3C Trace Context, section 3.2.2)."""
+    block = USUAL.replace(id_, "0" * len(id_)).encode()
+    for headers in (block_of(block), parsed_lines(block)):
+        _, sender, links, _ = found_for(headers, "c-1", timedelta(0))
+        assert (sender, links) == (None, [])
 
 
 def test_the_usual_headers_are_not_read_for_their_trace(monkeypatch):
     """What a message belongs to is found in the block itself; nobody asks for the rest."""
     expected = found_for(parsed_lines(USUAL.encode()), "c-1", timedelta(0))
     monkeypatch.setattr(header_lines, "parsed_lines", None)
-    assert found_for(HeaderBlock(USUAL.encode()), "c-1", timedelta(0)) == expected
+    assert found_for(block_of(USUAL.encode()), "c-1", timedelta(0)) == expected
     assert expected[1].is_remote
 
 
@@ -139,7 +157,7 @@ def test_where_other_propagators_are_set_up_they_read_the_block():
     usual = propagate.get_global_textmap()
     try:
         propagate.set_global_textmap(CompositePropagator([]))
-        _, sender, links, _ = found_for(HeaderBlock(USUAL.encode()), "c-1", timedelta(0))
+        _, sender, links, _ = found_for(block_of(USUAL.encode()), "c-1", timedelta(0))
     finally:
         propagate.set_global_textmap(usual)
     assert (sender, links) == (None, [])

@@ -54,7 +54,7 @@ class Message:
 
     @property
     def key(self) -> tuple[int, int]:
-        return self.sequence, 0
+        return f"{self.sequence}.0"
 
     async def ack(self) -> None: ...
 

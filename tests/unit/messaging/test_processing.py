@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import time_ns
@@ -100,7 +101,7 @@ class Message:
 
     @property
     def key(self):
-        return self.number, 0
+        return f"{self.number}.0"
 
     async def ack(self):
         self.spans_at_ack, self.acked_at = len(self.told.spans), time_ns()
@@ -202,6 +203,47 @@ async def test_spans_nobody_sees_end_are_told_with_their_measurements(told, samp
         assert shown[conv.MESSAGING_MESSAGE_ID].string_value == line["event_id"]
         assert shown[conv.MESSAGING_DESTINATION_NAME].string_value == "evt.orders.placed"
     processor.shutdown()
+
+
+async def test_what_is_measured_later_keeps_the_trace_of_each(told):
+    """An exemplar names the span of the attempt that took so long."""
+    spans = []
+
+    async def handle(event: Placed) -> None:
+        spans.append(trace.get_current_span().get_span_context().span_id)
+        time.sleep(0.055 * event.number)  # noqa: ASYNC251 - as a handler that computes
+
+    tracers = LeanTracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(EncodedSpanProcessor(Batches()))
+    meters = MeterProvider([told.reader])
+    telemetry = MessagingTelemetry(tracer=tracers.get_tracer("t"), meter=meters.get_meter("t"))
+    with serving():
+        pipeline = pipeline_of(told, handle, telemetry)
+        for number in (1, 0):
+            await pipeline.process(Message(number, told))
+        assert told.counted == 0
+    (scope,) = told.reader.get_metrics_data().resource_metrics[0].scope_metrics
+    seen = {metric.name: metric.data.data_points[0].exemplars for metric in scope.metrics}
+    durations = {each.value > 0.05: each.span_id for each in seen[conv.MESSAGING_PROCESS_DURATION]}
+    assert durations == {True: spans[0], False: spans[1]}
+    (counted,) = seen[conv.MESSAGING_CLIENT_CONSUMED_MESSAGES]
+    assert counted.span_id in spans
+
+
+async def test_what_cannot_be_measured_is_told_all_the_same(told, monkeypatch):
+    """Somebody's meter that fails changes nothing of the message, its span and its line."""
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+    pipeline = pipeline_of(told, succeed)
+
+    def refuse(*_args):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("glam_sdk.messaging.process_telemetry.SeriesOf.add", refuse)
+    with serving():
+        for number in range(50):
+            await pipeline.process(Message(number, told))
+    assert (len(told.spans), len(told.lines)) == (50, 50)
 
 
 async def test_what_failed_is_told_at_once(told):

@@ -25,7 +25,7 @@ class Message:
 
     @property
     def key(self):
-        return self.sequence, 0
+        return f"{self.sequence}.0"
 
     def merge(self, copy):
         self.reply = copy.reply

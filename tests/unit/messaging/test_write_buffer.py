@@ -87,7 +87,8 @@ async def test_an_acknowledgement_that_is_written_is_done():
     """It needs no coroutine; one that is not written is the client's."""
     client = connected()
     reply = "$JS.ACK.ORDERS.billing.1.7.7.1700000000000000000.0"
-    message = JetStreamMessage(client, reply, "evt.a", b"", {}, "ORDERS", (7, 1), 1)
+    message = JetStreamMessage()
+    message.client, message.reply = client, reply
     assert message.ack() is DONE
     assert client._pending == [f"PUB {reply} 0\r\n\r\n".encode()]
     client._status = Client.CLOSED

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import metrics
+from opentelemetry import baggage, metrics
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import set_span_in_context
 
 from glam_sdk.telemetry.pipeline.binding import GlamMeterProvider
 from glam_sdk.telemetry.series import series
@@ -93,6 +96,41 @@ def test_a_sampled_trace_leaves_an_exemplar(kind):
     if kind == "histogram":
         expected.append((5.0, two.get_span_context().span_id))
     assert seen == expected
+
+
+@pytest.mark.parametrize("kind", ["histogram", "counter", "gauge"])
+def test_an_exemplar_may_be_taken_from_another_context(kind):
+    """What is measured later belongs to the trace in which it was taken, bound or not."""
+    provider, reader = _provider()
+    instrument = getattr(provider.get_meter("t"), f"create_{kind}")("m")
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
+    measures = [provider.glam_bind(instrument, _LABELS)]
+    if kind != "gauge":
+        measures.append(series(instrument, _LABELS))
+    for measure in measures:
+        span = tracer.start_span("then")
+        with tracer.start_as_current_span("now"):
+            measure(0.05, set_span_in_context(span))
+        (exemplar,) = _points(reader)["m"].exemplars
+        assert exemplar.span_id == span.get_span_context().span_id
+        time.sleep(0.11)  # an exemplar is renewed ten times a second
+
+
+def test_an_instrument_of_others_measures_in_that_context():
+    """It may have a label from the baggage of what is current, and no third argument."""
+    seen = []
+
+    class Foreign(metrics.Counter):
+        def __init__(self): ...
+
+        def add(self, amount, attributes=None):
+            seen.append((amount, attributes, baggage.get_baggage("tenant")))
+
+    measure = series(Foreign(), _LABELS)
+    measure(1)
+    measure(2, baggage.set_baggage("tenant", "m1"))
+    measure(3)
+    assert seen == [(1, _LABELS, None), (2, _LABELS, "m1"), (3, _LABELS, None)]
 
 
 @pytest.mark.parametrize("wanted", [AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()])
@@ -194,3 +232,31 @@ def test_what_is_measured_through_the_api_is_in_the_same_series():
     assert (point.count, point.sum, point.min, point.max) == (3, 55.05, 0.05, 50.0)
     assert tuple(point.bucket_counts) == (1, 0, 1, 1)
     assert {exemplar.value for exemplar in point.exemplars} == {5.0, 0.05, 50.0}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals")
+@pytest.mark.parametrize("kind", ["histogram", "counter", "up_down_counter"])
+def test_an_interrupt_leaves_no_lock_held(kind):
+    """As a time limit that raises out of a signal's handler."""
+    provider, _ = _provider()
+    instrument = getattr(provider.get_meter("t"), f"create_{kind}")("m")
+    measure = provider.glam_bind(instrument, _LABELS)
+
+    def interrupt(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                while True:
+                    measure(1)
+            except TimeoutError:
+                measured = threading.Thread(target=measure, args=(1,), daemon=True)
+                measured.start()
+                measured.join(5)
+                assert not measured.is_alive()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -7,7 +7,7 @@ import random
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -51,6 +51,30 @@ def test_it_is_the_same_span(sampler, flags):
     own = SHARED, dict(OWN)
     found = child_starter(tracer)("process x", SpanKind.CONSUMER, sender(flags), own)
     assert described(found) == described(expected)
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_attributes_are_made_for_a_recorded_span_alone(flags):
+    """Of what they are about; a span that is not sampled costs ids and nothing else."""
+    tracer = LeanTracerProvider(shutdown_on_exit=False).get_tracer("t")
+    made = []
+
+    def make(*about):
+        made.append(about)
+        return SHARED, {"about": "x"}
+
+    span = child_starter(tracer)("GET", SpanKind.SERVER, sender(flags), make, ("x", 1))
+    assert made == [("x", 1)] * flags
+    if flags:
+        assert span.attributes == {**SHARED, "about": "x"}
+
+
+def test_more_attributes_than_fit_push_the_oldest_out():
+    """As where the span is started in a context."""
+    limits = SpanLimits(max_span_attributes=1)
+    tracer = LeanTracerProvider(span_limits=limits, shutdown_on_exit=False).get_tracer("t")
+    span = child_starter(tracer)("x", SpanKind.CONSUMER, sender(), (SHARED, dict(OWN)))
+    assert (span.attributes, span.dropped_attributes) == (OWN, 1)
 
 
 def test_who_sees_spans_start_gets_their_context():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -40,6 +41,26 @@ class Sink:
 def put(queue: BatchQueue[int], items: Sequence[int]) -> None:
     for item in items:
         queue.put(item)
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have as many threads as it is allowed to, for a while."""
+    sink, record = Sink(), QueueRecord()
+    queue = BatchQueue(sink, PATIENT, record)
+    with monkeypatch.context() as patch:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        put(queue, range(6))
+        assert sink.batches == []
+    queue.put(6)
+    assert sink.arrived.acquire(timeout=10)
+    assert queue.flush(10)
+    assert [item for batch in sink.batches for item in batch] == list(range(7))
+    assert record.dropped == {}
+    queue.stop(10)
 
 
 def test_a_full_batch_leaves_at_once_and_the_rest_when_asked() -> None:
@@ -143,6 +164,8 @@ def test_flush_and_stop_keep_their_deadlines() -> None:
     queue.stop(0.05)
     assert time.monotonic() - started < 5
     assert record.dropped == {"shutdown": 2}
+    queue.put(6)
+    assert record.dropped == {"shutdown": 2, "already_shutdown": 1}
     sink.open.set()
 
 
@@ -157,6 +180,42 @@ def test_stop_sends_what_waits_and_takes_no_more() -> None:
     assert sink.batches == [[0, 1]]
     assert record.dropped == {"already_shutdown": 1}
     assert not queue.flush(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_starts_a_thread_of_its_own() -> None:
+    """With its first item, as if there had been none before."""
+    queue = BatchQueue(Sink(), PATIENT, QueueRecord())
+    queue.put(1)
+    child = os.fork()
+    if not child:
+        queue.put(2)
+        names = [thread.name for thread in threading.enumerate()]
+        os._exit(0 if "glam-batches" in names else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    queue.stop(10)
+
+
+def test_a_queue_smaller_than_a_batch_counts_what_it_drops() -> None:
+    """It never wakes its thread, so that what makes room is lost, and said."""
+    sink, record = Sink(), QueueRecord()
+    queue = BatchQueue(sink, BatchSettings(capacity=2, batch_size=4, delay_s=60), record)
+    put(queue, range(3))
+    assert record.dropped == {"queue_full": 1}
+    assert queue.flush(10)
+    assert sink.batches == [[1, 2]]
+    queue.stop(10)
+
+
+def test_each_full_batch_leaves_at_once() -> None:
+    """Not only the first: after each the queue is watched again."""
+    sink = Sink()
+    queue = BatchQueue(sink, PATIENT, QueueRecord())
+    for first in (0, 4, 8):
+        put(queue, range(first, first + 4))
+        assert sink.arrived.acquire(timeout=10)
+    assert sink.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    queue.stop(10)
 
 
 def test_an_unused_queue_has_no_thread() -> None:

@@ -30,10 +30,12 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.pipeline.lean import (
     EncodedSpanProcessor,
     LeanTracerProvider,
     encoding,
+    wire,
 )
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_resource, join_request
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
@@ -224,6 +226,11 @@ def test_many_values_and_keys_are_encoded_beyond_what_is_remembered(pairs: list[
     pairs[0].compare(work, 2)
 
 
+def tables_of(pairs: Any, kind: type) -> dict[str, Any]:
+    """Return what is remembered of each key with values of one type."""
+    return {key: find.__self__ for key, (find, _) in pairs._ways[kind].items()}
+
+
 def test_what_is_remembered_is_bounded_over_all_keys() -> None:
     """Also of what stands before a text or a number, for each of their lengths."""
     tables: Any = Pairs(b"\x4a")
@@ -234,10 +241,73 @@ def test_what_is_remembered_is_bounded_over_all_keys() -> None:
         tables.encode((key, "x" * size) for size in (1, 50, 99))
         tables.encode((key, 1 << bits) for bits in (8, 20, 40))
     tables.encode([("x" * 2_000, 1)])
-    assert "x" * 2_000 not in tables[int]
-    kept = [values for kind in (str, int) for values in tables[kind].values()]
+    assert "x" * 2_000 not in tables_of(tables, int)
+    kept = [values for kind in (str, int) for values in tables_of(tables, kind).values()]
     pieces = [piece for values in kept for piece in (*values.values(), *values._frames.values())]
     assert 1_000 < len(pieces) < 9_000  # a megabyte, each with its place
+
+
+def test_some_values_of_a_key_are_remembered() -> None:
+    """The first ones, in one table, whoever asks for the way to it."""
+    tables: Any = Pairs(b"\x4a")
+    for key, values in (("text", map(str, range(100))), ("number", range(100))):
+        tables.encode((key, value) for value in values)
+    kept = tables_of(tables, str)["text"], tables_of(tables, int)["number"]
+    assert [len(values) for values in kept] == [64, 64]
+    find, _ = tables.way_of(str, "text")
+    assert find("7") is kept[0]["7"]
+
+
+def test_a_status_alone_is_sent(pairs: list[Pair]) -> None:
+    """Also of a span that has nothing else of what few have."""
+    span = pairs[0].lean.get_tracer("a").start_span("s")
+    span.set_status(StatusCode.ERROR, "no")
+    span.end()
+    (sent,) = decoded(pairs[0])
+    assert (sent.status.code, sent.status.message) == (StatusCode.ERROR.value, "no")
+
+
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_a_span_says_where_its_parent_is(pairs: list[Pair], is_remote: bool) -> None:  # noqa: FBT001
+    """In another process or in this one."""
+    parent = SpanContext(1, 2, is_remote=is_remote, trace_flags=TraceFlags(1))
+    context = trace.set_span_in_context(NonRecordingSpan(parent))
+
+    def work(provider: TracerProvider) -> None:
+        provider.get_tracer("a").start_span("s", context, start_time=1).end(2)
+
+    pairs[0].compare(work, 3)
+
+
+def test_keys_that_never_come_again_take_a_megabyte_at_most() -> None:
+    """As somebody makes them who puts an id into a name."""
+    tables: Any = Pairs(b"\x4a")
+    for number in range(10_000):
+        tables.encode([(f"orders.{number}", 1.5)])
+    assert 1000 < len(tables_of(tables, float)) < 1024 * 1024 / 640
+
+
+def test_ids_of_messages_are_not_remembered() -> None:
+    """They hardly ever come again; of any length they are encoded like other text."""
+    tables: Any = Pairs(b"\x4a")
+    ids = ["", "x", "x" * 99, "x" * 300, "ü" * 40, "\ud800"]
+    for key in (conv.MESSAGING_MESSAGE_ID, conv.MESSAGING_MESSAGE_CONVERSATION_ID):
+        for value in ids * 2:
+            assert tables.encode([(key, value)]) == [wire.attribute(b"\x4a", key, value)]
+        assert not tables_of(tables, str)[key]
+
+
+def test_a_value_that_cannot_be_encoded_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left out each time, and those beside it are there."""
+    # Others here disable logging, which loggers remember; this makes them forget.
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    tables = Pairs(b"\x4a")
+    with caplog.at_level(logging.WARNING, "glam_sdk.telemetry"):
+        for _ in range(3):
+            assert tables.encode([("n", 2**70), ("b", True)])[0] == b""
+    assert [record.message for record in caplog.records] == ["telemetry.attribute_not_encoded"]
 
 
 def decoded(pair: Pair) -> Any:

@@ -564,6 +564,13 @@ def test_the_sdk_can_be_switched_off(pipeline: str, monkeypatch: pytest.MonkeyPa
     assert isinstance(Recorded(pipeline).tracer, NoOpTracer)
 
 
+def test_the_attributes_of_a_tracer_are_found_in_one_step() -> None:
+    """CPython keeps them in the object until its ``__dict__`` is asked for, and then beside it."""
+    tracer = LeanTracerProvider(shutdown_on_exit=False).get_tracer("t")
+    beside = [each for each in gc.get_referents(tracer) if type(each) is dict]
+    assert not [each for each in beside if "handover" in each]
+
+
 def test_a_tracer_can_be_switched_off(pipeline: str) -> None:
     """The SDK's tracer configurator works, also for tracers that are there already."""
     from opentelemetry.sdk.trace import _disable_tracer_configurator

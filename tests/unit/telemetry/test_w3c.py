@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,3 +129,9 @@ def test_the_usual_headers_are_written():
     headers = {"traceparent": PARENT, "baggage": "correlation_id=c-1"}
     assert PlainHeaders().write(extract(headers, Context())) == headers
     assert PlainHeaders().write(Context()) == {}
+
+
+def test_text_and_bytes_are_never_compared():
+    """A service's tests may run with ``python -bb``, where that is an error."""
+    code = "import glam_sdk.telemetry.w3c, glam_sdk.messaging, glam_sdk.api"
+    subprocess.run([sys.executable, "-bb", "-c", code], check=True, timeout=60)

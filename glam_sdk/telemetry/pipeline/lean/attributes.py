@@ -32,13 +32,15 @@ class AttributedSpan(Span):
     room, makes them one part, and so does whoever looks at them.
     """
 
-    __slots__ = ("_dropped", "_end_time", "_first", "_last", "_own", "_tracer")
+    __slots__ = ("_end_time", "_first", "_has_more", "_last", "_own", "_tracer")
     _tracer: LeanTracer
     _end_time: int | None
     _first: SharedAttributes
     _own: dict[str, Any]
     _last: SharedAttributes
-    _dropped: int
+    _has_more: bool
+    """Whether any of those is set that few spans have: they are the class's until then."""
+    _dropped = 0
 
     def begin_with(self, given: Mapping[str, Any] | BegunAttributes | LaterAttributes) -> None:
         """Take over the attributes given at the start."""
@@ -100,38 +102,39 @@ class AttributedSpan(Span):
         self._add(attributes)
 
     def _add(self, attributes: Mapping[str, Any]) -> None:
-        if self._can_have(attributes):
+        if self._can_have(attributes) and are_plain(attributes):
             self._own.update(attributes)
         else:
             self._set_cleaned(attributes)
 
     def _can_have(self, attributes: Mapping[str, Any]) -> bool:
-        """Tell whether attributes are new to this span, fit and need no cleaning."""
+        """Tell whether attributes are new to this span and fit."""
         own, first = self._own, self._first
         if len(own) + len(first) + len(attributes) > self._tracer.room:
             return False
-        for key in attributes:
+        for key in attributes:  # noqa: SIM110 - a generator would cost a call for each
             if key in own or key in first:
                 return False
-        return are_plain(attributes)
+        return True
 
     def _set_checked(self, key: str, value: Any) -> None:
         limits = self._tracer.limits
         if limits.max_span_attributes == 0:
-            self._dropped += 1
+            self._drop(1)
         elif not key or not isinstance(key, str):
             _log.warning("invalid key `%s`. must be non-empty string. Dropping it.", key)
-            self._dropped += 1
+            self._drop(1)
         else:
             self._put(key, _clean_attribute_value(value, limits.max_span_attribute_length))
 
     def _set_cleaned(self, attributes: Mapping[str, Any]) -> None:
         limits = self._tracer.limits
         if limits.max_span_attributes == 0:
-            self._dropped += len(attributes)
+            self._drop(len(attributes))
             return
         cleaned = _clean_attribute_value(attributes, limits.max_span_attribute_length)
-        self._dropped += len(attributes) - len(cleaned)
+        if len(cleaned) < len(attributes):
+            self._drop(len(attributes) - len(cleaned))
         for key, value in cleaned.items():
             self._put(key, value)
 
@@ -143,5 +146,9 @@ class AttributedSpan(Span):
         elif limit is not None and len(attributes) >= limit:
             _log.warning("A span has more attributes than its limit. Dropping the oldest.")
             del attributes[next(iter(attributes))]
-            self._dropped += 1
+            self._drop(1)
         attributes[key] = value
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        self._has_more = True

@@ -73,6 +73,8 @@ class BatchQueue(Generic[T]):
 
     def _begin(self) -> None:
         self._items.clear()
+        self._calm = 0
+        """Below so many items, one more needs nothing but its place."""
         self._wake = threading.Event()
         self._is_woken = False
         self._waiting: deque[threading.Event] = deque()
@@ -81,6 +83,13 @@ class BatchQueue(Generic[T]):
 
     def put(self, item: T) -> None:
         """Add an item; where the queue is full, the oldest makes room."""
+        items = self._items
+        if len(items) < self._calm:
+            items.append(item)
+        else:
+            self._put_one_of_many(item)
+
+    def _put_one_of_many(self, item: T) -> None:
         items = self._items
         if self._stopping:
             self._record.drop_items(1, "already_shutdown")
@@ -92,7 +101,17 @@ class BatchQueue(Generic[T]):
             self._start()
         if not self._is_woken and len(items) >= self._settings.batch_size:
             self._is_woken = True
+            self._be_calm_below(self._settings.capacity)
             self._wake.set()
+
+    def _calm_down(self) -> None:
+        self._be_calm_below(self._settings.batch_size - 1)
+
+    def _be_calm_below(self, count: int) -> None:
+        calm = min(count, self._settings.capacity)
+        # No call between the look and the store: once it is stopping, none is put in any more. And
+        # without a thread, each that is put in tries to start it.
+        self._calm = 0 if self._stopping or self._thread is None else calm
 
     def flush(self, timeout_s: float) -> bool:
         """Export all that waits; False when that was not done in time."""
@@ -113,6 +132,7 @@ class BatchQueue(Generic[T]):
         if self._items:
             self._start()
         self._stopping = True
+        self._calm = 0
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -131,6 +151,7 @@ class BatchQueue(Generic[T]):
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
+                self._calm_down()
         except RuntimeError:  # the interpreter is ending and starts no threads any more
             return
         finally:
@@ -144,6 +165,7 @@ class BatchQueue(Generic[T]):
             # In this order: what is put, asked for or stopped from here on wakes the thread again.
             self._wake.clear()
             self._is_woken = False
+            self._calm_down()
             waiting, is_ending = len(self._waiting), self._stopping
             self._drain(everything=waiting > 0 or is_ending or not is_full)
             for _ in range(waiting):

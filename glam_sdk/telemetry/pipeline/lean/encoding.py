@@ -21,21 +21,26 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, Stat
 
 from glam_sdk.telemetry.pipeline.lean import wire
 from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
-from glam_sdk.telemetry.pipeline.lean.span import UNSET, LeanSpan
+from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 from glam_sdk.telemetry.telling import SpanForm
 from glam_sdk.telemetry.tracing import NOTHING, OwnAttributes, SharedAttributes
 
-_pack_times: Final = Struct("<BQBQHI").pack
-"""Start (field 7), end (8) and flags (16) of a span."""
-_START_TAG, _END_TAG, _FLAGS_TAG = 0x39, 0x41, 0x0185
+_pack_root_ids: Final = Struct(">2s16s2sQ").pack
+"""Trace id (field 1) and span id (2)."""
+_pack_ids: Final = Struct(">2s16s2sQ2sQ").pack
+"""The same with the parent's id (field 4)."""
+_pack_times: Final = Struct("<BQBQ6s").pack
+"""Start (field 7), end (8) and flags (16)."""
+_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
+_START_TAG, _END_TAG = 0x39, 0x41
 _pack_time: Final = Struct("<Q").pack
 _pack_flags: Final = Struct("<I").pack
 
 _PARENT_IS_LOCAL: Final = 0x100
 _PARENT_IS_REMOTE: Final = 0x300
+_BELOW_LOCAL: Final = b"\x85\x01" + _pack_flags(_PARENT_IS_LOCAL)
+_BELOW_REMOTE: Final = b"\x85\x01" + _pack_flags(_PARENT_IS_REMOTE)
 _STATUS_UNSET: Final = b"\x7a\x00"
-_NONE: Final = ()
-
 _REMEMBERED_NAMES: Final = 1024
 _USUAL_BYTES: Final = 4096  # of a span or a log record
 _REMEMBERED_BYTES: Final = 2048  # of attributes that spans share, such as a statement's text
@@ -56,8 +61,11 @@ class SpanEncoder:
 
     def encode(self, span: ReadableSpan) -> bytes:
         """Return the body of a ``Span`` message for a finished span of anybody's."""
-        own = span.attributes or {}
-        return self._encode(span, b"", own.items(), b"", span.dropped_attributes)
+        context: Any = span._context  # a span has one
+        parts = _begin(context, span._parent, span._start_time or 0, span._end_time or 0)
+        parts += self._name(span._name, span._kind), _rest(span)
+        self._pairs.encode((span.attributes or {}).items(), parts)
+        return b"".join(parts)
 
     def encode_lean(self, span: LeanSpan) -> bytes:
         """Return the same for a span of ours, whose shared attributes are encoded once for all."""
@@ -66,32 +74,28 @@ class SpanEncoder:
         own = span._own.copy()
         if span._first is not first or span._last is not last:  # or has just joined them
             first, last, own = NOTHING, NOTHING, span._own.copy()
-        return self._encode(
-            span,
+        name, kind, context = span._name, span._kind, span._context
+        known = self._names.get(name)
+        is_usual = not span._has_more and context[4] is DEFAULT_TRACE_STATE
+        parts = _begin(context, span._parent, span._start_time, span._end_time)  # type: ignore[arg-type]  # it has ended
+        parts += (
+            known[1] if known is not None and known[0] is kind else self._name(name, kind),
+            _STATUS_UNSET if is_usual else _rest(span),
             self._write(first) if first.written is None else first.written,
-            own.items(),
-            self._write(last) if last.written is None else last.written,
-            span._dropped,
         )
+        self._pairs.encode(own.items(), parts)
+        parts.append(self._write(last) if last.written is None else last.written)
+        return b"".join(parts)
 
     def encode_told(self, told: Told) -> bytes:
         """Return the same for a span that went well and is told of when it is over."""
-        form, (trace_id, span_id, _, _, state, _), parent, own, (start, end), _ = told
-        flags, owner = _PARENT_IS_LOCAL, b""
-        if parent is not None:
-            owner = b"\x22\x08" + parent[1].to_bytes(8, "big")
-            if parent[2]:
-                flags = _PARENT_IS_REMOTE
-        body = b"%b\x0a\x10%b\x12\x08%b%b%b" % (
-            self._write_form(form) if form.written is None else form.written,
-            trace_id.to_bytes(16, "big"),
-            span_id.to_bytes(8, "big"),
-            owner,
-            _pack_times(_START_TAG, start, _END_TAG, end, _FLAGS_TAG, flags),
-        )
-        if own:
-            body += b"".join(self._pairs.encode(own.items()))
-        return body if state is DEFAULT_TRACE_STATE else body + _trace_state(state)
+        form, context, parent, own, (start, end), _ = told
+        parts = _begin(context, parent, start, end)
+        parts.append(self._write_form(form) if form.written is None else form.written)
+        self._pairs.encode(own.items(), parts)
+        if context[4] is not DEFAULT_TRACE_STATE:
+            parts.append(_trace_state(context[4]))
+        return b"".join(parts)
 
     def _write_form(self, form: SpanForm) -> bytes:
         attributes = self._write(form.attributes)
@@ -105,46 +109,6 @@ class SpanEncoder:
         if len(written) <= _REMEMBERED_BYTES:
             shared.written = written
         return written
-
-    def _encode(
-        self,
-        span: ReadableSpan,
-        first: bytes,
-        own: Iterable[tuple[str, Any]],
-        last: bytes,
-        dropped: int,
-    ) -> bytes:
-        parts = [first, *self._pairs.encode(own), last]
-        ids: SpanContext = span._context  # type: ignore[assignment]  # a span has one
-        trace_id, span_id, _, _, state, _ = ids
-        parent = span._parent
-        name, kind = span._name, span._kind
-        known = self._names.get(name)
-        flags = _PARENT_IS_LOCAL
-        if parent is not None:
-            parts += b"\x22\x08", parent[1].to_bytes(8, "big")
-            if parent[2]:
-                flags = _PARENT_IS_REMOTE
-        parts += (
-            b"\x0a\x10",
-            trace_id.to_bytes(16, "big"),
-            b"\x12\x08",
-            span_id.to_bytes(8, "big"),
-            known[1] if known is not None and known[0] is kind else self._name(name, kind),
-            _pack_times(
-                _START_TAG, span._start_time or 0, _END_TAG, span._end_time or 0, _FLAGS_TAG, flags
-            ),
-            _STATUS_UNSET if span._status is UNSET else _status(span._status),
-        )
-        if dropped:
-            parts.append(b"\x50" + wire.varint(dropped))
-        if (
-            state is not DEFAULT_TRACE_STATE
-            or span._events is not _NONE
-            or span._links is not _NONE
-        ):
-            parts += _trace_state(state), _events(span), _links(span)
-        return b"".join(parts)
 
     def _name(self, name: str, kind: SpanKind) -> bytes:
         encoded = wire.sized(b"\x2a", wire.utf8(str(name))) + b"\x30" + wire.varint(kind.value + 1)
@@ -164,6 +128,32 @@ class _Frames(dict[int, bytes]):
 
 
 _frames: Final = _Frames()
+
+
+def _begin(context: SpanContext, parent: SpanContext | None, start: int, end: int) -> list[bytes]:
+    """Return the first parts of a span: those that never come again."""
+    # By places: the names of a span context cost a call each.
+    trace_id = context[0].to_bytes(16)
+    if parent is None:
+        ids = _pack_root_ids(_TRACE_ID, trace_id, _SPAN_ID, context[1])
+        flags = _BELOW_LOCAL
+    else:
+        ids = _pack_ids(_TRACE_ID, trace_id, _SPAN_ID, context[1], _PARENT_ID, parent[1])
+        flags = _BELOW_REMOTE if parent[2] else _BELOW_LOCAL
+    return [ids, _pack_times(_START_TAG, start, _END_TAG, end, flags)]
+
+
+def _rest(span: ReadableSpan) -> bytes:
+    """Return what few spans have, and the status, which is there too where it is not set."""
+    state = span._context[4]  # type: ignore[index]  # a span has a context
+    fields = (
+        _status(span._status),
+        _trace_state(state),
+        _count(b"\x50", span.dropped_attributes),
+        _events(span),
+        _links(span),
+    )
+    return b"".join(fields)
 
 
 def _trace_state(state: TraceState) -> bytes:
@@ -195,8 +185,8 @@ def _links(span: ReadableSpan) -> bytes:
     parts = []
     for link in span.links:
         context: SpanContext = link.context
-        body = b"\x0a\x10" + context.trace_id.to_bytes(16, "big")
-        body += b"\x12\x08" + context.span_id.to_bytes(8, "big")
+        body = b"\x0a\x10" + context.trace_id.to_bytes(16)
+        body += b"\x12\x08" + context.span_id.to_bytes(8)
         body += wire.attributes(b"\x22", (link.attributes or {}).items())
         body += _count(b"\x28", link.dropped_attributes)
         body += b"\x35" + _pack_flags(_PARENT_IS_REMOTE if context.is_remote else _PARENT_IS_LOCAL)

@@ -218,7 +218,7 @@ class LineEncoder:
             _LEVELS.get(line["level"]) or _level(line["level"], SeverityNumber.INFO),
             self._bodies.get(message) or self._body(message),
         ]
-        parts += self._pairs.encode(attributes_of(line).items())
+        self._pairs.encode(attributes_of(line).items(), parts)
         trace_id = line.get("trace_id")
         if trace_id is not None:
             parts += (
@@ -251,8 +251,8 @@ class LineEncoder:
                     other,
                     pairs,
                     # By place: the names of a span context cost a call each.
-                    span[0].to_bytes(16, "big"),
-                    span[1].to_bytes(8, "big"),
+                    span[0].to_bytes(16),
+                    span[1].to_bytes(8),
                     span[3] & 255,
                 )
         known = zip(_IDS, (correlation_id, request_id), strict=True)
@@ -279,7 +279,7 @@ class LineEncoder:
 
 def _owner(span: SpanContext) -> bytes:
     """Return the ids and flags of the span a record belongs to."""
-    return OWNER % (span[0].to_bytes(16, "big"), span[1].to_bytes(8, "big"), span[3] & 255)
+    return OWNER % (span[0].to_bytes(16), span[1].to_bytes(8), span[3] & 255)
 
 
 def _level(name: str, number: SeverityNumber) -> bytes:

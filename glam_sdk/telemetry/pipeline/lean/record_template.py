@@ -6,14 +6,13 @@ text of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from struct import Struct
-from typing import Any, Final
+from typing import Final
 
 from glam_sdk.telemetry.log_line import attributes_of
 from glam_sdk.telemetry.log_template import Filled, LineTemplate
-from glam_sdk.telemetry.pipeline.lean.pairs import Pairs
+from glam_sdk.telemetry.pipeline.lean.pairs import Pairs, Way
 
 pack_times: Final = Struct("<BQBQ").pack
 _pack_double: Final = Struct("<d").pack
@@ -38,7 +37,7 @@ class RecordTemplate:
         parts = [b"", head]
         # Where something is to be put, and what tells how it is encoded.
         self._ids: list[tuple[int, tuple[bytes, ...]]] = []
-        self._values: list[tuple[int, type, Callable[[Any], bytes]]] = []
+        self._values: list[tuple[int, type, Way]] = []
         for name in template.ids:
             self._ids.append((len(parts), frames_of(name)))
             parts += b"", b""
@@ -46,15 +45,15 @@ class RecordTemplate:
         parts.append(b"")
         for name, value in attributes_of(template.line).items():
             kind = type(value)
-            pair = pairs[kind][name][value]
+            (pair,) = pairs.encode(((name, value),))
             if name in template.ids:
                 continue
             if name in template.varying:
-                encode: Callable[[Any], bytes] = pairs[kind][name].__getitem__
+                way = pairs.way_of(kind, name)
                 if kind is float:  # which is all that differs: so the rest is written once
                     parts.append(pair[:-8])
-                    encode = _pack_double
-                self._values.append((len(parts), kind, encode))
+                    way = _pack_double, _pack_double
+                self._values.append((len(parts), kind, way))
                 pair = b""
             parts.append(pair)
         self._parts = [*parts, b"\x4a\x10", b"", b"\x52\x08", b"", b""]
@@ -72,12 +71,13 @@ class RecordTemplate:
             parts[at], parts[at + 1] = frames[size], each
         if own:
             parts[self._own] = b"".join(self._pairs.encode(own.items()))
-        for (at, kind, encode), value in zip(self._values, values, strict=True):
+        for (at, kind, (find, make)), value in zip(self._values, values, strict=True):
             if type(value) is not kind:
                 return None
-            parts[at] = encode(value)
+            pair = find(value)
+            parts[at] = make(value) if pair is None else pair
         # A span context by places: its names cost a call each.
-        parts[-4], parts[-2] = span[0].to_bytes(16, "big"), span[1].to_bytes(8, "big")
+        parts[-4], parts[-2] = span[0].to_bytes(16), span[1].to_bytes(8)
         parts[-1] = _FLAGS[span[3] & 255]
         return b"".join(parts)
 

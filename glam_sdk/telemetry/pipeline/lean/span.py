@@ -34,24 +34,19 @@ _NONE: Final = ()
 class LeanSpan(AttributedSpan):
     """Record what happens under a span, and hand it over when it ends.
 
-    The slots have the names of the fields that the SDK's ``ReadableSpan`` reads.
+    The fields have the names that the SDK's ``ReadableSpan`` reads; they are set by its methods,
+    because ``_has_more`` says whether any of the rare ones is there to be sent.
     """
 
-    __slots__ = (
-        "_context",
-        "_events",
-        "_kind",
-        "_links",
-        "_name",
-        "_parent",
-        "_record_end_metrics",
-        "_record_exception",
-        "_set_status_on_exception",
-        "_start_time",
-        "_status",
-    )
+    __slots__ = ("_context", "_kind", "_name", "_parent", "_record_end_metrics", "_start_time")
+    # These are the class's until they are set, as few spans set any: a slot has to be filled.
+    _events: Any = _NONE
+    _links: Any = _NONE
+    _status = UNSET
+    _record_exception = True
+    _set_status_on_exception = True
 
-    def begin(
+    def begin(  # noqa: PLR0913, PLR0917 - one call, which costs as much as all that it does
         self,
         tracer: LeanTracer,
         name: str,
@@ -59,6 +54,8 @@ class LeanSpan(AttributedSpan):
         parent: SpanContext | None,
         kind: SpanKind,
         start_time: int,
+        first: SharedAttributes,
+        own: dict[str, Any],
     ) -> None:
         """Fill the slots; in place of the constructor, which the SDK's class guards with a call."""
         self._tracer = tracer
@@ -68,14 +65,10 @@ class LeanSpan(AttributedSpan):
         self._kind = kind
         self._start_time = start_time
         self._end_time = None
-        self._first = self._last = NOTHING
-        self._own = {}
-        self._dropped = 0
-        self._events: Any = _NONE
-        self._links: Any = _NONE
-        self._status = UNSET
-        self._record_exception = True
-        self._set_status_on_exception = True
+        self._first = first
+        self._own = own
+        self._last = NOTHING
+        self._has_more = False
         self._record_end_metrics: Callable[[], None] | None = None
 
     @property
@@ -113,6 +106,7 @@ class LeanSpan(AttributedSpan):
         if self._is_open("add_event"):
             if self._events is _NONE:
                 self._events = BoundedList(limits.max_events)
+                self._has_more = True
             self._events.append(event)
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
@@ -126,6 +120,7 @@ class LeanSpan(AttributedSpan):
         if self._is_open("add_link"):
             if self._links is _NONE:
                 self._links = BoundedList(limits.max_links)
+                self._has_more = True
             self._links.append(Link(context, bounded))
 
     def update_name(self, name: str) -> None:
@@ -142,6 +137,7 @@ class LeanSpan(AttributedSpan):
         code = status.status_code if isinstance(status, Status) else status
         if code is StatusCode.UNSET or self._status.status_code is StatusCode.OK:
             return
+        self._has_more = True
         if isinstance(status, Status):
             if description is not None:
                 _log.warning("Description %s ignored. Give it to the Status.", description)

@@ -7,7 +7,7 @@ from random import getrandbits
 from time import time_ns
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import Attributes
 
+from glam_sdk._internal.current_context import get_current
 from glam_sdk.telemetry.pipeline.lean.current import CurrentSpan
 from glam_sdk.telemetry.pipeline.lean.encoding import encode_scope
 from glam_sdk.telemetry.pipeline.lean.handover import Handover
@@ -34,7 +35,7 @@ from glam_sdk.telemetry.pipeline.lean.plain import room_for_plain
 from glam_sdk.telemetry.pipeline.lean.sampling import SamplingRule, rule_of
 from glam_sdk.telemetry.pipeline.lean.span import LeanSpan
 from glam_sdk.telemetry.telling import SpanForm, start_and_end
-from glam_sdk.telemetry.tracing import Begun, OwnAttributes
+from glam_sdk.telemetry.tracing import NOTHING, OwnAttributes
 
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
@@ -53,7 +54,10 @@ class LeanTracer(Tracer):
     """
 
     def __init__(self, tracer: Tracer, handover: Handover) -> None:
-        self.__dict__.update(tracer.__dict__)
+        for setting, value in tracer.__dict__.items():
+            # One by one: once somebody has asked an object for its ``__dict__``, CPython needs many
+            # times as long to find its attributes.
+            setattr(self, setting, value)
         self.handover = handover
         self.limits = tracer._span_limits  # noqa: SLF001
         self.scope: InstrumentationScope = tracer._instrumentation_scope  # noqa: SLF001
@@ -95,7 +99,8 @@ class LeanTracer(Tracer):
         if not is_recorded:
             return NonRecordingSpan(own)
         span = _new_span(LeanSpan)
-        span.begin(self, name, own, parent, kind, time_ns() if start_time is None else start_time)
+        began = time_ns() if start_time is None else start_time
+        span.begin(self, name, own, parent, kind, began, NOTHING, {})
         if attributes is not None:
             span.begin_with(attributes)
         if links:
@@ -109,17 +114,28 @@ class LeanTracer(Tracer):
         return span
 
     def glam_child(
-        self, name: str, kind: SpanKind, parent: SpanContext | None, begun: Begun
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        begun: Any,
+        about: tuple[Any, ...] | None = None,
     ) -> Span | None:
         """Start a span below a parent that is in no context (see ``tracing.child_starter``)."""
-        if self._rule is None or self.handover.readers or not self._tracer_config.is_enabled:
+        rule = self._rule
+        if rule is None or self.handover.readers or not self._tracer_config.is_enabled:
             return None
-        own = _make_context(self._rule, parent)
-        if not own[3] & 1:
-            return NonRecordingSpan(own)
+        ids = _make_context(rule, parent)
+        if not ids[3] & 1:
+            return NonRecordingSpan(ids)
+        now = time_ns()
+        first, own = begun if about is None else begun(*about)
         span = _new_span(LeanSpan)
-        span.begin(self, name, own, parent, kind, time_ns())
-        span.begin_with(begun)
+        if len(first) + len(own) <= self.room:
+            span.begin(self, name, ids, parent, kind, now, first, own)
+        else:
+            span.begin(self, name, ids, parent, kind, now, NOTHING, {})
+            span.begin_with({**first, **own})
         return span
 
     def glam_is_seen(self) -> bool:
@@ -208,7 +224,8 @@ def _make_context(rule: SamplingRule, parent: SpanContext | None) -> SpanContext
         trace_id, state = getrandbits(128) or 1, DEFAULT_TRACE_STATE
         flags = _RANDOM | (trace_id & _LOWER_64_BITS < rule.bound)
     else:
-        trace_id, _, _, flags, state, _ = parent
+        # By places: names cost a call each, and taking the tuple apart as much as all three.
+        trace_id, flags, state = parent[0], parent[3], parent[4]
         if not rule.follows_parent:
             flags = flags & _RANDOM | (trace_id & _LOWER_64_BITS < rule.bound)
     span_id = getrandbits(64) or 1
