@@ -24,11 +24,11 @@ _OURS: Final = re.compile(
 )
 TRACED: Final = re.compile(
     rb"traceparent: 00-([0-9a-f]{32}+)-([0-9a-f]{16}+)-0([0-3])\r\n"
-    rb"baggage: correlation_id=([A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,127}+)\r\n"
+    rb"(?:baggage: correlation_id=([A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,127}+)\r\n)?"
     rb"Nats-Msg-Id: [^\r]++\r\n\r\n"
 ).fullmatch
-"""Matches a block in our order that says no more than trace id, span id, flags and a valid
-correlation id, each of them plain."""
+"""Matches a block in our order that says no more than trace id, span id, flags and, where the
+sender has one, a valid correlation id, each of them plain."""
 _BLANKS: Final = " \t\n\r\x0b\x0c"  # what bytes.strip() takes off; str.strip() takes more
 
 

@@ -86,10 +86,15 @@ def origin_of(message: Incoming, envelope: Envelope | None, fresh: Freshness) ->
     # What senders of ours say is taken over without reading the other headers.
     found = TRACED(given.raw)
     if found is not None and envelope is not None and _plain.are_standard():
-        trace_digits, span_digits, flags, known = found.groups()
+        trace_digits, span_digits, flags, said = found.groups()
+        known = envelope.correlation_id if said is None else said.decode()
         sender = sender_of(trace_digits, span_digits, _FLAGS[flags])
-        if sender is not None and fresh.includes(envelope.timestamp):
-            return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known.decode()}}, sender, (), None
+        if (
+            sender is not None
+            and (said is not None or (known is not None and is_valid_id(known)))
+            and fresh.includes(envelope.timestamp)
+        ):
+            return {BAGGAGE_KEY: {CORRELATION_ID_KEY: known}}, sender, (), None
     return _read_origin(message, given.read(), envelope, fresh)
 
 

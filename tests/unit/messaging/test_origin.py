@@ -73,6 +73,8 @@ def test_an_age_beyond_all_time_includes_everything():
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 USUAL = f"traceparent: {PARENT}\r\nbaggage: correlation_id=c-1\r\nNats-Msg-Id: e-1\r\n\r\n"
+ALONE = USUAL.replace("baggage: correlation_id=c-1\r\n", "")
+"""As of a sender that was not working for anybody, such as a job."""
 PARENTS = st.one_of(
     st.sampled_from([PARENT, PARENT.upper(), PARENT.replace("b7ad6b7169203331", "0" * 16)]),
     st.builds(
@@ -108,11 +110,16 @@ def found_for(headers, known, age, *, is_read=True):
 
 
 @given(
-    st.one_of(st.just(USUAL), BLOCKS),
+    st.one_of(st.sampled_from([USUAL, ALONE]), BLOCKS),
     st.sampled_from(["c-1", "c-1", "c-2", "a+=", "", None]) | IDS,
     st.sampled_from([timedelta(0), timedelta(0), HOUR * 2]),
 )
 @example(USUAL, "c-2", timedelta(0))
+@example(ALONE, None, timedelta(0))
+@example(ALONE, "", timedelta(0))
+@example(ALONE, "_a", timedelta(0))
+@example(ALONE, "a" * 129, timedelta(0))
+@example(ALONE, "a+=", timedelta(0))
 @example(USUAL + "x", "c-1", timedelta(0))
 @example(USUAL.replace("c-1", "c" * 129), "c-1", timedelta(0))
 @example(USUAL.replace("b7ad6b7169203331", "0" * 16), "c-1", timedelta(0))
@@ -144,11 +151,12 @@ def test_an_id_of_zeros_is_no_senders(id_):
         assert (sender, links) == (None, [])
 
 
-def test_the_usual_headers_are_not_read_for_their_trace(monkeypatch):
+@pytest.mark.parametrize("block", [USUAL, ALONE])
+def test_the_usual_headers_are_not_read_for_their_trace(monkeypatch, block):
     """What a message belongs to is found in the block itself; nobody asks for the rest."""
-    expected = found_for(parsed_lines(USUAL.encode()), "c-1", timedelta(0))
+    expected = found_for(parsed_lines(block.encode()), "c-1", timedelta(0))
     monkeypatch.setattr(header_lines, "parsed_lines", None)
-    assert found_for(block_of(USUAL.encode()), "c-1", timedelta(0)) == expected
+    assert found_for(block_of(block.encode()), "c-1", timedelta(0)) == expected
     assert expected[1].is_remote
 
 
