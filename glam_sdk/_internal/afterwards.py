@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from threading import RLock
+from threading import RLock, local
 from typing import Any, Final, Generic, TypeVar
 
 from glam_sdk._internal.guard import report
@@ -46,8 +46,8 @@ class Afterwards(Generic[T]):
 
     def __call__(self, item: T) -> None:
         """Take one item."""
-        turn = _turns.get(asyncio._get_running_loop())  # type: ignore[arg-type] # noqa: SLF001
-        if turn is None or turn.is_settling:
+        turn = _here.turn
+        if turn is None or turn.is_settling or not (turn.is_planned or turn.is_on()):
             self._do(item)
             return
         waiting = turn.waiting
@@ -74,6 +74,11 @@ class _Turn:
         self._doing = RLock()
         self.is_settling = False
         """Whether something is being done: what comes meanwhile does not wait."""
+
+    def is_on(self) -> bool:
+        """Tell whether its loop runs here; asked once a turn: in Python 3.11 a system call."""
+        running: object = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises
+        return running is self._loop
 
     def go_on(self) -> None:
         """See to it that what waits is done, at the end of the turn or, if that is much, now."""
@@ -138,12 +143,14 @@ def serving() -> Iterator[None]:
         _turns.pop(closed).settle()
     turn = _turns.setdefault(loop, _Turn(loop))
     turn.blocks += 1
+    _here.turn = turn
     try:
         yield
     finally:
         turn.blocks -= 1
         if not turn.blocks:
             _turns.pop(loop, None)
+            _here.turn = None
         turn.settle()
         if turn.failure is not None:
             raise turn.failure
@@ -153,6 +160,15 @@ def settle() -> None:
     """Do everything that was put off, such as before a flush; safe in any thread."""
     for turn in list(_turns.values()):
         turn.settle()
+
+
+class _Here(local):
+    """Know the turn of this thread's loop, if that serves."""
+
+    turn: _Turn | None = None
+
+
+_here: Final = _Here()
 
 
 def _begin_again() -> None:

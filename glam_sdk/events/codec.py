@@ -76,7 +76,7 @@ def decode(body: bytes) -> Envelope:
         MalformedEventError: The bytes are not JSON, or not an event.
     """
     try:
-        data = from_json(body)
+        data = from_json(body, cache_strings="keys")  # values hardly ever come again
     except ValueError as exc:
         raise MalformedEventError(f"The message is not JSON: {exc}.") from exc
     if not isinstance(data, dict):

@@ -15,6 +15,7 @@ from glam_sdk.events.codec import MalformedEventError
 from glam_sdk.events.envelope import Envelope, filled
 from glam_sdk.events.subjects import check_subject
 
+_MODEL_DUMP: Final = BaseModel.model_dump
 _MODEL_VALIDATE: Final = getattr(BaseModel.model_validate, "__func__", None)
 
 
@@ -142,7 +143,8 @@ def envelope_of(
         ValueError: The event's class has no subject.
     """
     cls = type(event)
-    if not cls.event_subject:
+    subject = cls.event_subject
+    if not subject:
         raise ValueError(
             f"{cls.__name__} has no subject and cannot be published. "
             f'Declare it as class {cls.__name__}(Event, subject="evt.<domain>.<name>").'
@@ -152,9 +154,12 @@ def envelope_of(
     return filled(
         (
             event_id,
-            cls.event_subject,
+            subject,
             datetime.now(UTC),
-            event.model_dump(by_alias=True),
+            # As for reading: what pydantic's method does, at less than half its price.
+            cls.__pydantic_serializer__.to_python(event, by_alias=True)
+            if cls.model_dump is _MODEL_DUMP
+            else event.model_dump(by_alias=True),
             correlation_id or context.correlation_id() or new_correlation_id(),
             idempotency_key or event_id,
             about if metadata is None else {**about, **metadata},

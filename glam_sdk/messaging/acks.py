@@ -18,7 +18,7 @@ from nats.js import api
 from nats.js import errors as js_errors
 
 from glam_sdk.messaging.inline import receive
-from glam_sdk.messaging.write_buffer import post
+from glam_sdk.messaging.write_buffer import lines_of, post
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
@@ -53,6 +53,7 @@ class Acks:
         body: bytes,
         headers: Mapping[str, str],
         *,
+        lines: bytes = b"",
         timeout_s: float = ACK_TIMEOUT_S,
     ) -> Ack:
         """Send one message; the future has the stream's answer or an error of the client's.
@@ -63,6 +64,7 @@ class Acks:
             subject: Where to.
             body: Sent as it is.
             headers: Sent as they are.
+            lines: How they are written, where that is known.
             timeout_s: When the future gives up; never later than after three seconds.
         """
         client = self._nats.client
@@ -80,7 +82,8 @@ class Acks:
         reply = f"{self._inbox}.{token}"
         try:
             alone = len(self._waiting) == 1
-            if not post(client, subject, body, reply=reply, headers=headers, at_once=alone):
+            written = lines or lines_of(headers)
+            if not post(client, subject, body, reply=reply, lines=written, at_once=alone):
                 async with asyncio.timeout(timeout_s):
                     await client.publish(subject, body, reply, headers=dict(headers) or None)
         except BaseException:

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from glam_sdk.messaging.inline import receive
 from glam_sdk.messaging.outgoing import Outgoing
-from glam_sdk.messaging.write_buffer import post
+from glam_sdk.messaging.write_buffer import lines_of, post
 
 if TYPE_CHECKING:
     from glam_sdk.messaging.connection import Nats
@@ -93,7 +93,8 @@ class FastIngest:
             step = _START if number == 1 else _COMMIT if number == last else _APPEND
             answer = f"{reply}.{number}.{step}.$FI"
             subject, body, headers = message.subject, message.body, message.headers
-            if not post(client, subject, body, reply=answer, headers=headers):
+            lines = message.lines or lines_of(headers)
+            if not post(client, subject, body, reply=answer, lines=lines):
                 await client.publish(subject, body, answer, headers=dict(headers))
         while not batch.is_over:
             await batch.news()

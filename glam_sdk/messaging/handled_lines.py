@@ -8,6 +8,7 @@ way and looks the same.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,9 +42,8 @@ _log = get_logger(_LOGGER)
 _levels = logging.getLogger(_LOGGER)
 
 
-def are_wanted() -> bool:
-    """Tell whether such lines are written at all."""
-    return _levels.isEnabledFor(logging.INFO)
+are_wanted: Final = partial(_levels.isEnabledFor, logging.INFO)
+"""Tells whether such lines are written at all."""
 
 
 class HandledLines:

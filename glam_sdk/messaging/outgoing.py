@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """Hold one message to send."""
+    """Hold one message to send; it is not changed.
+
+    A frozen dataclass would take more to make than its subject, body and headers together.
+    """
 
     subject: str
     body: bytes
     headers: Mapping[str, str]
     lane: int = 0
     """Messages of one lane reach their stream in order, where they are sent in lanes."""
+    lines: bytes = field(default=b"", kw_only=True)
+    """The headers as they are written, where that is known; else it is worked out."""
 
 
 @dataclass(frozen=True, slots=True)

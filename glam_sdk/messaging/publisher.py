@@ -6,7 +6,7 @@ Flow: step 9, after the relay (or a direct call), before the subscriber.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from time import perf_counter
 from typing import Any, Final
@@ -17,6 +17,7 @@ from glam_sdk.messaging.outgoing import BatchReport, Outgoing
 from glam_sdk.messaging.schedule import scheduled
 from glam_sdk.messaging.sender import Sender
 from glam_sdk.messaging.telemetry import MessagingTelemetry
+from glam_sdk.messaging.write_buffer import lines_of
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.propagation import inject
@@ -127,15 +128,7 @@ class Publisher:
         if not envelopes:
             return []
         with self._telemetry.publishing_many(envelopes):
-            trace_headers = inject({})
-            messages = [
-                Outgoing(
-                    envelope.subject,
-                    encode(envelope),
-                    {**trace_headers, MESSAGE_ID_HEADER: envelope.idempotency_key},
-                )
-                for envelope in envelopes
-            ]
+            messages = list(_together(envelopes, inject()))
             for message in messages:
                 self._sender.check_size(message)
             await self._sender.send_all(messages, timeout_s=timeout.total_seconds())
@@ -193,6 +186,18 @@ class Publisher:
         for place, error in report.failed.items():
             self._telemetry.sent(messages[place].subject, 1, duration_s, error)
         return report
+
+
+def _together(envelopes: Iterable[Envelope], shared: Mapping[str, str]) -> Iterator[Outgoing]:
+    """Make messages that have the same headers, but for each one's id."""
+    start = lines_of(shared)
+    for envelope in envelopes:
+        key, lines = envelope.idempotency_key, b""
+        # As lines_of has it; what the client would change or refuse is left to it.
+        if start is not None and key.isprintable() and key == key.strip():
+            lines = start + f"{MESSAGE_ID_HEADER}: {key}\r\n".encode()
+        headers = {**shared, MESSAGE_ID_HEADER: key}
+        yield Outgoing(envelope.subject, encode(envelope), headers, lines=lines)
 
 
 def as_envelope(

@@ -196,7 +196,11 @@ class Sender:
             async with asyncio.timeout(min(timeout_s, ACK_TIMEOUT_S)):
                 await nats.stream_for(message.subject)
         return await nats.acks.send(
-            message.subject, message.body, message.headers, timeout_s=timeout_s
+            message.subject,
+            message.body,
+            message.headers,
+            lines=message.lines,
+            timeout_s=timeout_s,
         )
 
     def _translated(self, exc: Exception, message: Outgoing) -> MessageBusError:
@@ -221,8 +225,9 @@ class Sender:
             MessageTooLargeError: It is larger than allowed.
         """
         headers, allowed = message.headers, self._nats.client.max_payload
-        most = _HEADER_FRAME + 4 * (len(headers) + sum(map(len, headers)))
-        most += 4 * sum(map(len, headers.values()))  # A character has four bytes at most.
+        most = _HEADER_FRAME + len(message.lines)
+        if not message.lines:  # A character has four bytes at most.
+            most += 4 * (len(headers) + sum(map(len, headers)) + sum(map(len, headers.values())))
         if most <= self._max_header_bytes and most + len(message.body) <= allowed:
             return
         size = _header_bytes(headers)

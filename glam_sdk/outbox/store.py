@@ -61,7 +61,7 @@ _TAKE: Final = text(
 _QUIET: Final = {UNTRACED: True}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message(Outgoing):
     """Hold what is sent of one row; its lane is the row's partition."""
 

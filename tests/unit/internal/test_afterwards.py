@@ -202,6 +202,29 @@ def test_loops_do_not_wait_for_each_other(done, later):
     assert done == ["free", "held up"]
 
 
+def test_while_a_loop_that_serves_stands_still_all_is_done_at_once(done, later):
+    """Nobody knows when its next turn is; another loop of the thread has its own."""
+    loop, block = asyncio.new_event_loop(), serving()
+
+    async def call(function, *args):
+        function(*args)
+        return list(done)
+
+    async def serve():
+        with serving():
+            later("in the other's turn")
+            assert done == ["standing still", "in another loop"]
+
+    loop.run_until_complete(call(block.__enter__))
+    later("standing still")
+    assert done == ["standing still"]
+    assert asyncio.run(call(later, "in another loop"))[1:] == ["in another loop"]
+    asyncio.run(serve())
+    loop.run_until_complete(call(block.__exit__, None, None, None))
+    loop.close()
+    assert done[2:] == ["in the other's turn"]
+
+
 def test_what_a_closed_loop_left_is_done_by_the_next_that_serves(done, later):
     gone = asyncio.new_event_loop()
     block = serving()

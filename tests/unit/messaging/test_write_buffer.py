@@ -15,7 +15,7 @@ from nats.js.api import Header
 from glam_sdk.messaging import inline
 from glam_sdk.messaging.pull import JetStreamMessage
 from glam_sdk.messaging.stepping import DONE
-from glam_sdk.messaging.write_buffer import post, put
+from glam_sdk.messaging.write_buffer import lines_of, post, put
 
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from(" \t\r\n:-x")), max_size=8)
 NAMES = st.one_of(st.sampled_from(["traceparent", "Nats-Msg-Id", "x-tenant"]), TEXTS)
@@ -64,7 +64,7 @@ def test_any_message_is_written_as_the_client_writes_it_or_left_to_it(headers, s
 
     async def compare():
         ours, theirs = connected(), connected()
-        if post(ours, subject, body, reply="_INBOX.a", headers=headers):
+        if post(ours, subject, body, reply="_INBOX.a", lines=lines_of(headers)):
             await theirs.publish(subject, body, "_INBOX.a", headers=headers)
             assert state(ours) == state(theirs)
         else:
@@ -76,7 +76,7 @@ def test_any_message_is_written_as_the_client_writes_it_or_left_to_it(headers, s
 async def test_the_usual_message_and_its_acknowledgement_need_no_client():
     """Both are written, and one call to the flusher does for both."""
     ours, theirs = connected(), connected()
-    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL)
+    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", lines=lines_of(USUAL))
     assert put(ours, b"PUB $JS.ACK.a  0\r\n\r\n")
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
     await theirs.publish("$JS.ACK.a")
@@ -101,7 +101,9 @@ async def test_what_is_sent_alone_is_written_at_once():
     ours, theirs = connected(), connected()
     ours._transport = TcpTransport()
     ours._transport._io_writer = written = Written()
-    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL, at_once=True)
+    assert post(
+        ours, "evt.orders.placed", b"{}", reply="_INBOX.a", lines=lines_of(USUAL), at_once=True
+    )
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=USUAL)
     assert written == theirs._pending
     assert state(ours) == ([], 0, dict(theirs.stats), 0)
@@ -130,7 +132,7 @@ async def test_what_cannot_be_written_at_once_is_put_into_the_buffer(reason):
 async def test_names_and_values_that_are_enums_are_their_texts():
     """The client's own names of headers are such an enum."""
     ours, theirs, headers = connected(), connected(), {Header.MSG_ID: Header.ROLLUP}
-    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=headers)
+    assert post(ours, "evt.orders.placed", b"{}", reply="_INBOX.a", lines=lines_of(headers))
     await theirs.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=headers)
     assert state(ours) == state(theirs)
 
@@ -157,13 +159,13 @@ async def test_what_the_client_would_not_just_write_is_left_to_it(reason, monkey
         client._flusher_task = None
     else:
         client = Client()
-    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=USUAL)
+    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", lines=lines_of(USUAL))
     assert not client._pending
 
 
 async def test_what_the_client_refuses_is_refused_as_ever():
     """A header that cannot be sent is the client's error, and nothing is written."""
     client, headers = connected(), {"a b": "1"}
-    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", headers=headers)
+    assert not post(client, "evt.orders.placed", b"{}", reply="_INBOX.a", lines=lines_of(headers))
     with pytest.raises(Error):
         await client.publish("evt.orders.placed", b"{}", "_INBOX.a", headers=headers)
