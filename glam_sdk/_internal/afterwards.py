@@ -47,7 +47,11 @@ class Afterwards(Generic[T]):
     def __call__(self, item: T) -> None:
         """Take one item."""
         turn = _here.turn
-        if turn is None or turn.is_settling or not (turn.is_planned or turn.is_on()):
+        if (
+            turn is None
+            or turn.is_settling
+            or not (turn.is_running() if turn.is_planned else turn.is_on())
+        ):
             self._do(item)
             return
         waiting = turn.waiting
@@ -61,6 +65,7 @@ class _Turn:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.is_running = loop.is_running
         self.blocks = 0
         """That want things put off."""
         self.failure: Exception | None = None
@@ -76,7 +81,10 @@ class _Turn:
         """Whether something is being done: what comes meanwhile does not wait."""
 
     def is_on(self) -> bool:
-        """Tell whether its loop runs here; asked once a turn: in Python 3.11 a system call."""
+        """Tell whether its loop runs here, in this thread.
+
+        Asked once a turn, because in Python 3.11 that is a system call.
+        """
         running: object = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises
         return running is self._loop
 
@@ -143,14 +151,15 @@ def serving() -> Iterator[None]:
         _turns.pop(closed).settle()
     turn = _turns.setdefault(loop, _Turn(loop))
     turn.blocks += 1
-    _here.turn = turn
+    before, _here.turn = _here.turn, turn
     try:
         yield
     finally:
         turn.blocks -= 1
         if not turn.blocks:
             _turns.pop(loop, None)
-            _here.turn = None
+            if _here.turn is turn:
+                _here.turn = before if before is not None and before.blocks else None
         turn.settle()
         if turn.failure is not None:
             raise turn.failure

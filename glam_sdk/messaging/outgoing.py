@@ -18,7 +18,7 @@ class Outgoing:
     headers: Mapping[str, str]
     lane: int = 0
     """Messages of one lane reach their stream in order, where they are sent in lanes."""
-    lines: bytes = field(default=b"", kw_only=True)
+    lines: bytes = field(default=b"", kw_only=True, repr=False, compare=False)
     """The headers as they are written, where that is known; else it is worked out."""
 
 

@@ -28,6 +28,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 PUBLISH_TIMEOUT: Final = timedelta(seconds=10)
 """Default deadline of a publish, retries included."""
 
+_MESSAGE_ID: Final = f"{MESSAGE_ID_HEADER}: ".encode()
 _DUPLICATE: Final = "duplicate"
 _log = get_logger(__name__)
 
@@ -190,12 +191,13 @@ class Publisher:
 
 def _together(envelopes: Iterable[Envelope], shared: Mapping[str, str]) -> Iterator[Outgoing]:
     """Make messages that have the same headers, but for each one's id."""
-    start = lines_of(shared)
+    # Where a propagator sends that header as well, each one's takes its place.
+    start = None if MESSAGE_ID_HEADER in shared else lines_of(shared)
     for envelope in envelopes:
         key, lines = envelope.idempotency_key, b""
         # As lines_of has it; what the client would change or refuse is left to it.
         if start is not None and key.isprintable() and key == key.strip():
-            lines = start + f"{MESSAGE_ID_HEADER}: {key}\r\n".encode()
+            lines = b"".join((start, _MESSAGE_ID, key.encode(), b"\r\n"))
         headers = {**shared, MESSAGE_ID_HEADER: key}
         yield Outgoing(envelope.subject, encode(envelope), headers, lines=lines)
 

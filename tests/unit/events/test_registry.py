@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from opentelemetry import context as otel
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from glam_sdk import context
 from glam_sdk.events import (
@@ -91,6 +91,17 @@ def test_a_class_may_read_and_write_its_payload_itself():
     assert envelope.payload == {"place": "home"}
     old = Envelope("e", "evt.orders.moved", datetime.now(UTC), {"to": "home"})
     assert OrderMoved.from_envelope(old).place == "home"
+
+
+def test_a_payload_has_the_names_of_the_wire():
+    """Where a field has an alias, that is its name there, written and read."""
+
+    class OrderPaid(Event, subject="evt.orders.paid"):
+        order_id: UUID = Field(alias="orderId")
+
+    envelope = envelope_of(OrderPaid(orderId=UUID(int=1)), source_service="orders")
+    assert envelope.payload == {"orderId": UUID(int=1)}
+    assert OrderPaid.from_envelope(decode(encode(envelope))).order_id == UUID(int=1)
 
 
 def test_a_class_may_read_its_payload_itself_whatever_its_base_does():

@@ -225,6 +225,52 @@ def test_while_a_loop_that_serves_stands_still_all_is_done_at_once(done, later):
     assert done[2:] == ["in the other's turn"]
 
 
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_loop_that_stops_in_a_turn_keeps_nothing_that_comes_later(done, later, is_closed):
+    """What it put off is done when it goes on, or settled; nothing else waits for that."""
+    loop, block = asyncio.new_event_loop(), serving()
+
+    def put_off_and_stop():
+        block.__enter__()
+        later("put off")
+        loop.stop()
+
+    async def elsewhere():
+        later("in another loop")
+
+    loop.call_soon(put_off_and_stop)
+    loop.run_forever()
+    if is_closed:
+        loop.close()
+    later("standing still")
+    asyncio.run(elsewhere())
+    assert done == ["standing still", "in another loop"]
+    settle()
+    assert done[2:] == ["put off"]
+    block.__exit__(None, None, None)
+    loop.close()
+
+
+def test_the_end_of_another_loops_serving_is_not_the_end_of_ones_own(done, later):
+    """Two loops take turns in a thread; the one goes on putting off when the other has served."""
+    loop, block = asyncio.new_event_loop(), serving()
+
+    async def call(function, *args):
+        function(*args)
+        return list(done)
+
+    async def serve():
+        with serving():
+            later(1)
+
+    loop.run_until_complete(call(block.__enter__))
+    asyncio.run(serve())
+    assert loop.run_until_complete(call(later, 2)) == [1]
+    loop.run_until_complete(call(block.__exit__, None, None, None))
+    loop.close()
+    assert done == [1, 2]
+
+
 def test_what_a_closed_loop_left_is_done_by_the_next_that_serves(done, later):
     gone = asyncio.new_event_loop()
     block = serving()

@@ -220,11 +220,10 @@ def test_each_full_batch_leaves_at_once() -> None:
 
 def test_an_unused_queue_has_no_thread() -> None:
     """A process that only forks workers starts none; flush and stop have nothing to do."""
-    before = threading.active_count()
-    queue = BatchQueue(Sink(), PATIENT, QueueRecord())
+    queue = BatchQueue(Sink(), PATIENT, QueueRecord(), name="unused")
     assert queue.flush(0)
     queue.stop(0)
-    assert threading.active_count() == before
+    assert "unused" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_many_threads_lose_nothing() -> None:

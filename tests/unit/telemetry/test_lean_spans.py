@@ -8,7 +8,6 @@ import json
 import os
 import random
 import threading
-import warnings
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -103,7 +102,7 @@ def test_instrumentations_find_the_sdks_classes(recorded: Recorded) -> None:
     assert (span.name, span.kind, dict(span.attributes or {})) == ("s", SpanKind.CLIENT, {"a": 1})
     assert span.resource is recorded.provider.resource
     assert span.instrumentation_scope == InstrumentationScope("t", "1")
-    with warnings.catch_warnings(action="ignore"):  # the SDK says that it is an old name
+    with pytest.warns(DeprecationWarning, match="instrumentation_scope"):
         assert span.instrumentation_info.name == "t"
     assert (span.parent, span.end_time, span.events, span.links) == (None, None, (), ())
     assert span.context is span.get_span_context()

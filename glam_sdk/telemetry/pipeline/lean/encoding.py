@@ -230,13 +230,15 @@ def join_request(resource: bytes, batch: Iterable[tuple[bytes, bytes]]) -> bytes
     for scope, body in batch:
         parts = scopes.get(scope)
         if parts is None:
-            scopes[scope] = parts = [scope]
+            scopes[scope] = parts = [b"\x12", b"", scope]
         parts += _frames[len(body)], body
     # All of it is joined once: to write a quarter of a megabyte again for each part around it takes
     # fresh memory each time.
-    whole = [b"\x0a", b"", resource]
+    whole, total = [b"\x0a", b"", resource], len(resource)
     for parts in scopes.values():
-        whole += b"\x12", wire.varint(sum(map(len, parts)))
+        size = sum(map(len, parts)) - 1
+        parts[1] = wire.varint(size)
+        total += 1 + len(parts[1]) + size
         whole += parts
-    whole[1] = wire.varint(sum(map(len, whole)) - 1)
+    whole[1] = wire.varint(total)
     return b"".join(whole)

@@ -7,6 +7,7 @@ What the SDK guards with a lock for each span is here one step that CPython does
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -83,7 +84,12 @@ class LeanSpan(AttributedSpan):
 
     @property
     def instrumentation_info(self) -> Any:
-        """The scope under its old name, which the SDK still has."""
+        """The scope under its old name, which the SDK still has, and warns of."""
+        warnings.warn(
+            "A span's instrumentation_info is deprecated; read its instrumentation_scope.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self._tracer.instrumentation_info
 
     def get_span_context(self) -> SpanContext:
