@@ -33,9 +33,9 @@ test: $(STAMP)
 
 # Every area that opens spans, without the long tests of something else and those of our spans alone.
 SPAN_TESTS := $(addprefix tests/unit/,api client database messaging outbox telemetry test_correlation.py) \
-  tests/integration/messaging/test_publish_and_receive.py $(addprefix tests/integration/test_,\
-  database_telemetry.py http_edge.py http_edge_coexistence.py launcher.py otlp_export.py outbox.py shop.py \
-  third_party.py)
+  $(addprefix tests/integration/messaging/test_,conformance.py publish_and_receive.py) \
+  $(addprefix tests/integration/test_,database.py database_telemetry.py http_edge.py \
+  http_edge_coexistence.py launcher.py otlp_export.py outbox.py shop.py third_party.py)
 NO_SPANS := $(addprefix tests/unit/api/test_,envelope.py errors_to_http.py pagination.py) \
   $(addprefix tests/unit/telemetry/test_,lean_*.py log_encoding.py log_file.py log_output.py log_setup.py scrape.py)
 

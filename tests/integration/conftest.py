@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
@@ -21,6 +21,7 @@ from sqlalchemy import MetaData
 from glam_sdk.config import DatabaseSettings
 from glam_sdk.database import Database, DatabaseTelemetry
 from glam_sdk.testing.postgres import PostgresServer
+from tests.conftest import new_tracers
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +80,7 @@ async def open_database() -> AsyncIterator[OpenDatabase]:
 
         async def make(url: str, metadata: MetaData | None = None, **settings: object) -> Observed:
             exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-            tracers, meters = TracerProvider(), MeterProvider([reader])
+            tracers, meters = new_tracers(), MeterProvider([reader])
             tracers.add_span_processor(SimpleSpanProcessor(exporter))
             stack.callback(tracers.shutdown)
             stack.callback(meters.shutdown)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -50,6 +50,7 @@ from glam_sdk.errors import (
     ValidationError,
 )
 from glam_sdk.testing.postgres import PostgresServer
+from tests.conftest import new_tracers
 
 OLD = datetime(2020, 1, 1, 12, tzinfo=UTC)
 
@@ -107,7 +108,7 @@ def settings(url: str, **more: object) -> DatabaseSettings:
 @pytest.fixture
 async def bench(url: str) -> AsyncIterator[Bench]:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     meters = MeterProvider([reader])
     writer = RecordingWriter()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.context import attach, detach
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -27,6 +27,7 @@ from glam_sdk.database import Database, DatabaseTelemetry
 from glam_sdk.errors import DatabaseError, NotFoundError
 from glam_sdk.testing import CapturedTelemetry
 from glam_sdk.testing.postgres import PostgresServer
+from tests.conftest import new_tracers
 
 BOTH = ("transaction", "operation")
 
@@ -143,7 +144,7 @@ async def test_a_batch_says_how_many_operations_it_holds(url: str, open_database
 def test_a_batch_with_named_parameters_is_counted_as_well(tmp_path: Path) -> None:
     """Drivers get the rows as a tuple or by name."""
     exporter = InMemorySpanExporter()
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     engine = create_engine(f"sqlite:///{tmp_path / 'named.sqlite3'}", paramstyle="named")
     DatabaseTelemetry(tracer=tracers.get_tracer("t")).observe(engine)
@@ -318,7 +319,7 @@ async def test_asking_the_same_again_and_again_is_hinted_at_once(
 def test_a_synchronous_engine_is_observed_the_same_way(tmp_path: Path) -> None:
     """Scripts and libraries that don't await have spans too."""
     exporter = InMemorySpanExporter()
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     engine = create_engine(f"sqlite:///{tmp_path / 'sync.sqlite3'}")
     DatabaseTelemetry(tracer=tracers.get_tracer("t")).observe(engine)
@@ -377,7 +378,7 @@ async def test_beside_contrib_a_statement_is_still_one_span(
 ) -> None:
     """Whoever came first makes it, whatever else is installed, and it has no literals."""
     exporter = InMemorySpanExporter()
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     options = {"tracer_provider": tracers, "skip_dep_check": True}
     for name in before:

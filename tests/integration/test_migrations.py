@@ -13,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
@@ -25,6 +24,7 @@ from glam_sdk.database import Database, DatabaseTelemetry
 from glam_sdk.database.migrations import MigrationManager, create_alembic_env_template
 from glam_sdk.errors import ConfigurationError, DatabaseError
 from glam_sdk.testing.postgres import PostgresServer
+from tests.conftest import new_tracers
 
 MODELS = """
 from decimal import Decimal
@@ -101,7 +101,7 @@ async def migrations(
     url: str, module: str, tmp_path: Path, exporter: InMemorySpanExporter
 ) -> MigrationManager:
     """Give a service whose first migration is written and not applied."""
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     made = MigrationManager(
         DatabaseSettings(url=SecretStr(url)),

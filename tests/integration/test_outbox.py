@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
@@ -36,6 +36,7 @@ from glam_sdk.messaging import (
 from glam_sdk.outbox import OutboxRow, OutboxWriter, Relay, RelayPace, inbox_scope, outbox_metadata
 from glam_sdk.testing.nats import NatsServer
 from glam_sdk.testing.postgres import PostgresServer
+from tests.conftest import new_tracers
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -141,7 +142,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def bench(url: str, server: NatsServer) -> AsyncIterator[Bench]:
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("t")
     db = Database(
@@ -260,7 +261,7 @@ async def test_two_relays_of_one_database_keep_the_order(
         )
         relays.append(Relay(db, Publisher(nats, "orders"), pace=RelayPace(PACE.poll, batch=3)))
         dbs.append(db)
-    bench = Bench(dbs[0], server, nats, InMemorySpanExporter(), TracerProvider().get_tracer("t"))
+    bench = Bench(dbs[0], server, nats, InMemorySpanExporter(), new_tracers().get_tracer("t"))
 
     async def sent() -> bool:
         return await bench.count(OutboxRow) == 0
@@ -282,7 +283,7 @@ async def test_a_commit_in_another_process_wakes_the_relay(
     ours = Database(settings, metadata=MetaData(), event_writer=OutboxWriter("orders"))
     theirs = Database(settings, metadata=MetaData(), event_writer=OutboxWriter("orders"))
     relay = Relay(ours, Publisher(nats, "orders"), pace=RelayPace(timedelta(hours=1)))
-    bench = Bench(theirs, server, nats, InMemorySpanExporter(), TracerProvider().get_tracer("t"))
+    bench = Bench(theirs, server, nats, InMemorySpanExporter(), new_tracers().get_tracer("t"))
 
     async def listening() -> bool:
         async with theirs.engine.connect() as connection:

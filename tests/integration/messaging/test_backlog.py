@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from glam_sdk.events import Event
-from glam_sdk.messaging import MessagingTelemetry, Publisher, handles
+from glam_sdk.messaging import Delivery, MessagingTelemetry, Publisher, Retry, handles
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -24,6 +25,27 @@ def gauges(reader):
         for metric in scope.metrics
         if metric.name.startswith("glam.messaging.")
     }
+
+
+async def test_what_was_delivered_again_and_is_not_settled_is_a_gauge(nats, receiving, until):
+    """As a message is whose first attempt failed, until another one succeeds."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    gate = asyncio.Event()
+
+    @handles(OrderPlaced, durable="billing")
+    async def bill(event: OrderPlaced, delivery: Delivery) -> None:
+        if delivery.attempt == 1:
+            raise Retry(timedelta(milliseconds=10))
+        await gate.wait()
+
+    telemetry = MessagingTelemetry(meter=provider.get_meter("t"))
+    async with receiving(bill, telemetry=telemetry):
+        await Publisher(nats, "orders").publish(OrderPlaced(number=1))
+        await until(lambda: gauges(reader).get("glam.messaging.consumer.redelivered") == 1)
+        gate.set()
+        await until(lambda: gauges(reader)["glam.messaging.consumer.redelivered"] == 0)
+    provider.shutdown()
 
 
 async def test_lag_age_and_work_in_flight_are_gauges(nats, receiving, until):

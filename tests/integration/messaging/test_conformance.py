@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -28,6 +27,7 @@ from glam_sdk.messaging import (
     inline,
 )
 from glam_sdk.testing import InMemoryBus
+from tests.conftest import new_tracers
 from tests.integration.messaging.conftest import unsettled
 
 POLICY = ConsumerPolicy(retry=Backoff(0.01, attempts=3), idle_heartbeat=timedelta(milliseconds=500))
@@ -125,7 +125,7 @@ async def test_an_event_comes_typed_and_under_its_correlation_id(bus):
 async def test_many_events_are_published_alike(bus):
     """All are handled, in traces of one parent; the envelopes come back, and none for none."""
     seen, exporter = [], InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     @handles(OrderPlaced, durable="billing")
@@ -252,7 +252,7 @@ async def test_a_scope_surrounds_the_handler_and_may_know_the_event(bus):
 async def test_the_trace_is_one(bus):
     """The consumer's spans, one for each attempt, are children of the producer's."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = MessagingTelemetry(tracer=provider.get_tracer("t"))
 

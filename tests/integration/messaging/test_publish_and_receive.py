@@ -14,7 +14,6 @@ from uuid import UUID
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -29,6 +28,7 @@ from glam_sdk.messaging import (
     Subscriber,
     handles,
 )
+from tests.conftest import new_tracers
 
 
 class OrderPlaced(Event, subject="evt.orders.placed"):
@@ -42,7 +42,7 @@ ORDER = OrderPlaced(order_id=UUID(int=1), total=Decimal("9.90"))
 async def test_an_event_reaches_its_handler_in_the_same_trace(nats, receiving, until, gone):
     """Typed in, typed out: one trace, the consumer's span under the producer's, and an ack."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = MessagingTelemetry(tracer=provider.get_tracer("test"))
     seen = []
@@ -264,7 +264,7 @@ async def test_a_correlation_id_travels_from_publisher_to_handler_as_baggage(
 async def test_many_events_are_sent_in_order_under_one_span(nats, receiving, until):
     """Each is acknowledged, and each handler's span is a child of the one that sent them."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = MessagingTelemetry(tracer=provider.get_tracer("test"))
     publisher = Publisher(nats, "orders", telemetry=telemetry)
@@ -280,7 +280,11 @@ async def test_many_events_are_sent_in_order_under_one_span(nats, receiving, unt
     assert await publisher.publish_many([]) == []
     with pytest.raises(MessageTooLargeError):
         await publisher.publish_many([sent[0], replace(sent[1], metadata={"x": "y" * 1_100_000})])
-    assert (await nats.jetstream.stream_info("ORDERS")).state.messages == 600
+    small = Publisher(nats, "orders", max_header_bytes=300)
+    await small.publish_many([replace(sent[0], idempotency_key="k" * 200)])
+    with pytest.raises(MessageTooLargeError, match="headers"):
+        await small.publish_many([sent[0], replace(sent[1], idempotency_key="k" * 300)])
+    assert (await nats.jetstream.stream_info("ORDERS")).state.messages == 601
 
 
 async def test_an_event_can_be_held_back_by_the_server(

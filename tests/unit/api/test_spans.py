@@ -304,7 +304,7 @@ async def test_a_request_leaves_no_garbage(app, telemetry, asgi):
         left = _exchanges() - before
     finally:
         gc.enable()
-    assert left == 0
+    assert left <= 0  # others may go meanwhile
 
 
 def _exchanges() -> int:

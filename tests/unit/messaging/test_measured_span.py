@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from glam_sdk.messaging.measured_span import MeasuredSpan
+from tests.conftest import new_tracers
 
 
 class Unstartable(SpanProcessor):
@@ -20,7 +21,7 @@ class Unstartable(SpanProcessor):
 
 @pytest.fixture
 def tracer():
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(Unstartable())
     return tracers.get_tracer("t")
 

@@ -11,7 +11,6 @@ import pytest
 from opentelemetry import context as otel
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -33,6 +32,7 @@ from glam_sdk.messaging.delivery import no_scope
 from glam_sdk.messaging.handlers import bind
 from glam_sdk.messaging.pipeline import Pipeline
 from glam_sdk.messaging.surroundings import Surroundings
+from tests.conftest import new_tracers
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -98,7 +98,7 @@ def kept():
 @pytest.fixture
 def process(exporter, reader, kept):
     """Run one message through a pipeline with the given handler and scope."""
-    tracers = TracerProvider()
+    tracers = new_tracers()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     meters = MeterProvider([reader])
     telemetry = MessagingTelemetry(tracer=tracers.get_tracer("t"), meter=meters.get_meter("t"))
@@ -310,9 +310,9 @@ async def test_a_suspect_runs_alone_on_its_last_attempt(kept):
     assert order == [(what, n) for n in (1, 2, 3) for what in ("begins", "ends")]
 
 
-async def test_what_was_settled_here_is_settled_again_without_its_handler(kept):
-    """A killed server forgets acks; the copy it sends costs nothing."""
-    calls = []
+async def test_what_was_settled_here_is_settled_again_without_its_handler(kept, reader):
+    """A killed server forgets acks; the copy it sends costs nothing, and is counted."""
+    calls, meters = [], MeterProvider([reader])
 
     async def count(event: Placed) -> None:
         calls.append(event)
@@ -320,7 +320,7 @@ async def test_what_was_settled_here_is_settled_again_without_its_handler(kept):
     pipeline = Pipeline(
         durable="billing",
         handlers={"evt.orders.placed": bind(HandlerSpec(Placed, "billing", count))},
-        surroundings=Surroundings(kept),
+        surroundings=Surroundings(kept, telemetry=MessagingTelemetry(meter=meters.get_meter("t"))),
     )
     copies = [Recorded(body()), Recorded(body())]
     for copy in copies:
@@ -329,6 +329,14 @@ async def test_what_was_settled_here_is_settled_again_without_its_handler(kept):
     await pipeline.process(made_anew)
     assert [copy.settled for copy in copies] == [["ack"], ["ack"]]
     assert len(calls) == 2
+    (scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    found = {
+        metric.name: metric.data.data_points[0].value
+        for metric in scope.metrics
+        if metric.name == "glam.messaging.suppressed_duplicates"
+    }
+    assert found == {"glam.messaging.suppressed_duplicates": 1}
+    meters.shutdown()
 
 
 @pytest.mark.parametrize(

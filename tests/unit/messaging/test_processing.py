@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
@@ -33,6 +33,7 @@ from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import pipeline as lines
 from glam_sdk.telemetry.logs import set_request_context
 from glam_sdk.telemetry.pipeline.lean import EncodedSpanProcessor, LeanTracerProvider
+from tests.conftest import new_tracers
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -53,7 +54,7 @@ class Told:
     processors: list[SpanProcessor] = field(default_factory=list)
 
     def telemetry(self):
-        tracers = TracerProvider()
+        tracers = new_tracers()
         for processor in (SimpleSpanProcessor(self.exporter), *self.processors):
             tracers.add_span_processor(processor)
         meters = MeterProvider([self.reader])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import baggage
 from opentelemetry import context as otel
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Tracer
@@ -33,6 +33,7 @@ from glam_sdk.outbox import (
     inbox_scope,
     store,
 )
+from tests.conftest import new_tracers
 
 
 class Placed(Event, subject="evt.orders.placed"):
@@ -108,7 +109,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = new_tracers()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("t")
     db = Database(

@@ -181,12 +181,12 @@ def test_starts_in_a_row_collect_as_the_heap_grows(monkeypatch) -> None:
         heap.release()
         return gc.get_stats()[2]["collections"] - before
 
-    assert restart() == 1
+    assert restart() >= 1
     assert restart() == 0
     garbage = [Node() for _ in range(len(gc.get_objects()) // 2)]
     first = weakref.ref(garbage[0])
     garbage.clear()
-    assert restart() == 1
+    assert restart() >= 1
     assert first() is None
 
 
