@@ -1,5 +1,6 @@
 # install: everything into .venv · demo: see it work · check: linters and types
 # test: all tests · test-sdk: those that look at spans once more, on the plain SDK's
+# test-public: those of messaging once more, by the NATS client's public doors alone
 # stack: Jaeger, Prometheus, Collector and logs without Docker (stack-programs builds them, with Go)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ STAMP  := $(VENV)/.installed
 # a folder of their own and no dependencies.
 CONTRIB := $(addsuffix ==0.66b1,$(addprefix opentelemetry-instrumentation-,asyncpg redis sqlalchemy)) redis==8.1.0
 
-.PHONY: install demo test test-sdk check fix bench guard stack stack-programs stack-test
+.PHONY: install demo test test-sdk test-public check fix bench guard stack stack-programs stack-test
 install: $(STAMP)
 
 $(STAMP): pyproject.toml glam_sdk/_internal/version.py Makefile
@@ -41,6 +42,9 @@ NO_SPANS := $(addprefix tests/unit/api/test_,envelope.py errors_to_http.py pagin
 
 test-sdk: $(STAMP)
 	GLAM_TELEMETRY__SPAN_PIPELINE=sdk $(BIN)/python -m pytest $(SPAN_TESTS) $(patsubst %,--ignore-glob='%',$(NO_SPANS)) $(ARGS)
+
+test-public: $(STAMP)
+	TEST_PUBLIC_DOORS=1 $(BIN)/python -m pytest tests/integration/messaging tests/integration/test_outbox.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

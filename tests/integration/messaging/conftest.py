@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 from glam_sdk.config import NatsSettings
 from glam_sdk.messaging import Backoff, ConsumerPolicy, Nats, Subscriber
 from glam_sdk.testing.nats import NatsServer
+from tests.integration.messaging import doors  # noqa: F401 - it looks at the environment
 
 QUICK = ConsumerPolicy(
     ack_wait=timedelta(seconds=1),

@@ -22,6 +22,7 @@ from glam_sdk.database import Database, UnitOfWork
 from glam_sdk.events import Event, StreamSpec
 from glam_sdk.messaging import Backoff, ConsumerPolicy, Nats, Subscriber, handles
 from glam_sdk.outbox import inbox_scope
+from tests.integration.messaging import doors  # noqa: F401 - it looks at the environment
 
 STREAMS = [StreamSpec("SHOP"), StreamSpec("MAIL", max_msgs_per_subject=5)]
 
