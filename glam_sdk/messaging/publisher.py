@@ -17,7 +17,7 @@ from glam_sdk.messaging.outgoing import BatchReport, Outgoing
 from glam_sdk.messaging.schedule import scheduled
 from glam_sdk.messaging.sender import Sender
 from glam_sdk.messaging.telemetry import MessagingTelemetry
-from glam_sdk.messaging.write_buffer import lines_of
+from glam_sdk.messaging.write_buffer import is_plain, lines_of
 from glam_sdk.telemetry import conventions as conv
 from glam_sdk.telemetry.logs import get_logger
 from glam_sdk.telemetry.propagation import inject
@@ -195,8 +195,7 @@ def _together(envelopes: Iterable[Envelope], shared: Mapping[str, str]) -> Itera
     start = None if MESSAGE_ID_HEADER in shared else lines_of(shared)
     for envelope in envelopes:
         key, lines = envelope.idempotency_key, b""
-        # As lines_of has it; what the client would change or refuse is left to it.
-        if start is not None and key.isprintable() and key == key.strip():
+        if start is not None and is_plain(key):
             lines = b"".join((start, _MESSAGE_ID, key.encode(), b"\r\n"))
         headers = {**shared, MESSAGE_ID_HEADER: key}
         yield Outgoing(envelope.subject, encode(envelope), headers, lines=lines)

@@ -60,13 +60,18 @@ def lines_of(headers: Mapping[str, str]) -> bytes | None:
     """Return headers as they are written; None where the client has to write or refuse them."""
     lines: list[str] = []
     for name, value in headers.items():
-        # Of others the client strips blanks, replaces line ends, or refuses them.
-        if not value.isprintable() or value != value.strip():
-            return None
-        if name not in USUAL and _NAME.fullmatch(name) is None:
+        if not is_plain(value) or (name not in USUAL and _NAME.fullmatch(name) is None):
             return None
         lines += (name, ": ", value, "\r\n")  # not formatted: an enum would become its name
     return "".join(lines).encode()
+
+
+def is_plain(value: str) -> bool:
+    """Tell whether the client writes a header's value as it is.
+
+    Of others it strips blanks, replaces line ends, or refuses them.
+    """
+    return value.isprintable() and value == value.strip()
 
 
 def put(client: Client, command: bytes, size_bytes: int = 0, *, at_once: bool = False) -> bool:

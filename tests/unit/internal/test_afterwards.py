@@ -34,6 +34,12 @@ async def _one_turn(later, seen=lambda: True):
         assert seen()
 
 
+async def _call(function, *args, seen=lambda: True):
+    """Call a function in a loop, and look before the turn is over."""
+    function(*args)
+    assert seen()
+
+
 def test_without_a_serving_loop_it_is_done_at_once(done, later):
     later(1)
 
@@ -206,21 +212,17 @@ def test_while_a_loop_that_serves_stands_still_all_is_done_at_once(done, later):
     """Nobody knows when its next turn is; another loop of the thread has its own."""
     loop, block = asyncio.new_event_loop(), serving()
 
-    async def call(function, *args):
-        function(*args)
-        return list(done)
-
     async def serve():
         with serving():
             later("in the other's turn")
             assert done == ["standing still", "in another loop"]
 
-    loop.run_until_complete(call(block.__enter__))
+    loop.run_until_complete(_call(block.__enter__))
     later("standing still")
     assert done == ["standing still"]
-    assert asyncio.run(call(later, "in another loop"))[1:] == ["in another loop"]
+    asyncio.run(_call(later, "in another loop", seen=lambda: done[1:] == ["in another loop"]))
     asyncio.run(serve())
-    loop.run_until_complete(call(block.__exit__, None, None, None))
+    loop.run_until_complete(_call(block.__exit__, None, None, None))
     loop.close()
     assert done[2:] == ["in the other's turn"]
 
@@ -255,18 +257,14 @@ def test_the_end_of_another_loops_serving_is_not_the_end_of_ones_own(done, later
     """Two loops take turns in a thread; the one goes on putting off when the other has served."""
     loop, block = asyncio.new_event_loop(), serving()
 
-    async def call(function, *args):
-        function(*args)
-        return list(done)
-
     async def serve():
         with serving():
             later(1)
 
-    loop.run_until_complete(call(block.__enter__))
+    loop.run_until_complete(_call(block.__enter__))
     asyncio.run(serve())
-    assert loop.run_until_complete(call(later, 2)) == [1]
-    loop.run_until_complete(call(block.__exit__, None, None, None))
+    loop.run_until_complete(_call(later, 2, seen=lambda: done == [1]))
+    loop.run_until_complete(_call(block.__exit__, None, None, None))
     loop.close()
     assert done == [1, 2]
 
